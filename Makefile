@@ -1,0 +1,42 @@
+# Two words do everything: `make demo` and `make test`. Each makes .venv and installs what it needs from the lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test quick check format up install clean
+
+demo: install  ## the whole loop on this machine, in a few minutes
+	$(BIN)/kedge demo $(ARGS)
+
+test: check  ## every test, with the checks
+	$(BIN)/python -m pytest $(ARGS)
+
+quick: install  ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not real_data and not demo" $(ARGS)
+
+check: install  ## style, types, the compose file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: install  ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+up: install  ## serve the project in this folder
+	$(BIN)/kedge up
+
+install: $(INSTALLED)
+
+# The stamp is written last, so that an installation that was broken off is begun again.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Kedge needs Python 3.11 or newer; found ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(INSTALLED)
+
+clean:  ## remove the environment and what checks leave behind; keeps every project's data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

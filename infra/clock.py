@@ -1,0 +1,31 @@
+"""Time and identifiers: always UTC, always sortable."""
+
+import os
+import uuid
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id(at: datetime | None = None) -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits, so ids sort by time."""
+    milliseconds = int((at or now()).timestamp() * 1000)
+    random_bits = int.from_bytes(os.urandom(10)) & ((1 << 74) - 1)
+    value = (milliseconds & ((1 << 48) - 1)) << 80
+    value |= 0x7 << 76 | (random_bits >> 62) << 64
+    value |= 0b10 << 62 | random_bits & ((1 << 62) - 1)
+    return str(uuid.UUID(int=value))
+
+
+def time_of_id(identifier: str) -> datetime | None:
+    """When a UUIDv7 was made; None for an identifier that is not one (a client's own, say)."""
+    try:
+        value = uuid.UUID(identifier)
+    except ValueError:
+        return None
+    if value.version != 7:  # noqa: PLR2004 - the version number of RFC 9562
+        return None
+    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)

@@ -1,0 +1,13 @@
+"""Errors that a person can put right."""
+
+
+class UserError(Exception):
+    """A message that says what happened to which thing, what was expected and what to do; exit code 1."""
+
+    exit_code = 1
+
+
+class GateRefusal(UserError):
+    """A candidate was judged and refused: nothing is broken, so the exit code is its own; exit code 3."""
+
+    exit_code = 3

@@ -1,0 +1,157 @@
+"""
+Training jobs: the row is the truth, so a job asked for is done even when the event about it was lost.
+
+States: queued → running → done, failed, refused (by the gate) or cancelled.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.clock import new_id, now
+from infra.database import reading, writing
+
+OPEN = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    One training job.
+
+    Attributes:
+        kind: "train" (from the manifest) or "retrain" (old and newly labelled images).
+        reason: Why it was asked for: "drift", "harm", "schedule", "manual" or a person's words.
+        evidence: What the watcher saw, as JSON.
+        outcome: What came of it, as JSON: at least `version` and `promoted` when it is done.
+    """
+
+    id: str
+    kind: str
+    state: str
+    reason: str
+    evidence: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_dir: str | None
+    outcome: Mapping[str, Any] | None
+    error: str | None
+
+
+def queue_job(engine: sa.Engine, kind: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Job:
+    """Ask for a job; while one is open, that one is returned and nothing is added."""
+    with writing(engine) as connection:
+        return queue_job_within(connection, kind, reason, evidence)
+
+
+def queue_job_within(
+    connection: sa.Connection, kind: str, reason: str, evidence: Mapping[str, Any] | None = None
+) -> Job:
+    """The same inside a caller's `writing` transaction."""
+    existing = (
+        connection.execute(
+            sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at).limit(1)
+        )
+        .mappings()
+        .first()
+    )
+    if existing is not None:
+        return Job(**existing)
+    row = {"id": new_id(), "kind": kind, "state": "queued", "reason": reason, "created_at": now(),
+           "evidence": None if evidence is None else dict(evidence)}  # fmt: skip
+    connection.execute(schema.jobs.insert().values(**row))
+    return _job(connection, str(row["id"]))
+
+
+def claim_job(engine: sa.Engine, identifier: str) -> Job | None:
+    """Take a queued job: exactly one caller gets it, every other one None."""
+    with writing(engine) as connection:
+        taken = connection.execute(
+            schema.jobs.update()
+            .where(schema.jobs.c.id == identifier, schema.jobs.c.state == "queued")
+            .values(state="running", started_at=now(), evidence=_with_pid(connection, identifier))
+        )
+        return _job(connection, identifier) if taken.rowcount == 1 else None
+
+
+def finish_job(
+    engine: sa.Engine,
+    identifier: str,
+    state: str,
+    *,
+    outcome: Mapping[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
+    """Close a job with its outcome, or with the message of what went wrong."""
+    with writing(engine) as connection:
+        connection.execute(
+            schema.jobs.update()
+            .where(schema.jobs.c.id == identifier)
+            .values(state=state, finished_at=now(), outcome=None if outcome is None else dict(outcome), error=error)
+        )
+
+
+def note_run_dir(engine: sa.Engine, identifier: str, run_dir: str) -> None:
+    """Say where a running job keeps its files."""
+    with writing(engine) as connection:
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == identifier).values(run_dir=run_dir))
+
+
+def jobs(engine: sa.Engine, last: int = 20) -> tuple[Job, ...]:
+    """The newest jobs, newest first."""
+    query = sa.select(schema.jobs).order_by(schema.jobs.c.created_at.desc()).limit(last)
+    with reading(engine) as connection:
+        return tuple(Job(**row) for row in connection.execute(query).mappings())
+
+
+def open_jobs(engine: sa.Engine) -> tuple[Job, ...]:
+    """Jobs that are queued or running, oldest first."""
+    query = sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at)
+    with reading(engine) as connection:
+        return tuple(Job(**row) for row in connection.execute(query).mappings())
+
+
+def release_abandoned(engine: sa.Engine) -> tuple[Job, ...]:
+    """
+    Queue again what runs nowhere any more: the process that claimed it, on this machine, is gone.
+
+    Without this a killed runner would leave its job open, and no other could ever start.
+    """
+    abandoned = tuple(job for job in open_jobs(engine) if job.state == "running" and not _is_alive(job))
+    for job in abandoned:
+        with writing(engine) as connection:
+            connection.execute(
+                schema.jobs.update()
+                .where(schema.jobs.c.id == job.id, schema.jobs.c.state == "running")
+                .values(state="queued", started_at=None)
+            )
+    return abandoned
+
+
+def _with_pid(connection: sa.Connection, identifier: str) -> dict[str, Any]:
+    evidence = connection.execute(sa.select(schema.jobs.c.evidence).where(schema.jobs.c.id == identifier)).scalar()
+    return {**(evidence or {}), "claimed_by": {"host": os.uname().nodename, "pid": os.getpid()}}
+
+
+def _is_alive(job: Job) -> bool:
+    claimed = (job.evidence or {}).get("claimed_by", {})
+    if claimed.get("host") != os.uname().nodename:
+        return True  # another machine's process cannot be seen from here
+    try:
+        os.kill(claimed["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _job(connection: sa.Connection, identifier: str) -> Job:
+    row = connection.execute(sa.select(schema.jobs).where(schema.jobs.c.id == identifier)).mappings().one()
+    return Job(**row)

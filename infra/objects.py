@@ -1,0 +1,150 @@
+"""Bytes by key: a local folder or an S3 bucket behind one small interface."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.errors import UserError
+from infra.files import write_atomically
+from infra.settings import StorageSettings
+
+
+class ObjectMissing(KeyError):
+    """No object is stored under the key."""
+
+
+class ObjectStore(Protocol):
+    """Whole objects by key. Keys are relative paths with forward slashes; a put replaces atomically."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def put_file(self, key: str, path: Path) -> None: ...
+    def get(self, key: str) -> bytes: ...
+    def exists(self, key: str) -> bool: ...
+    def list(self, prefix: str) -> Iterator[str]: ...
+    def delete(self, key: str) -> None: ...
+    def describe(self) -> str: ...
+
+
+def open_objects(storage: StorageSettings) -> ObjectStore:
+    """The store that `storage.objects` names: `file:///folder` or `s3://bucket/prefix`."""
+    url = urlsplit(storage.objects)
+    if url.scheme == "file":
+        return LocalObjects(Path(unquote(url.path)))
+    if url.scheme == "s3" and url.netloc:
+        return S3Objects(url.netloc, url.path.strip("/"), storage.s3_endpoint, storage.s3_region)
+    raise UserError(
+        f"storage.objects is '{storage.objects}'; expected a folder or 's3://bucket/prefix'. Set it in kedge.toml."
+    )
+
+
+class LocalObjects:
+    """Objects as files below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, key: str, data: bytes) -> None:
+        write_atomically(self._path(key), data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        self.put(key, path.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise ObjectMissing(key) from error
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        # Only the deepest whole folder of the prefix is walked: the rest of it may be a part of a name.
+        start = self.folder / prefix.rpartition("/")[0]
+        for folder, _, names in sorted(os.walk(start)):
+            for name in sorted(names):
+                key = (Path(folder) / name).relative_to(self.folder).as_posix()
+                if key.startswith(prefix) and not name.endswith(".draft"):
+                    yield key
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def describe(self) -> str:
+        return str(self.folder)
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key).parts
+        if not parts or parts[0] == "/" or ".." in parts:
+            raise ValueError(f"'{key}' is not an object key: expected a relative path without '..'")
+        return self.folder.joinpath(*parts)
+
+
+class S3Objects:
+    """Objects in a bucket; credentials come from the environment, as boto3 finds them."""
+
+    def __init__(self, bucket: str, prefix: str, endpoint: str, region: str) -> None:
+        self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
+        self.client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint or None,
+            region_name=region or None,
+            # Path style works with every S3 server; virtual hosts need a name server that knows each bucket.
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"max_attempts": 4, "mode": "standard"},
+                connect_timeout=5,
+                read_timeout=30,
+            ),
+        )
+
+    def put(self, key: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        self.client.upload_file(str(path), self.bucket, self.prefix + key)
+
+    def get(self, key: str) -> bytes:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if _is_missing(error):
+                raise ObjectMissing(key) from error
+            raise
+        data: bytes = answer["Body"].read()
+        return data
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ClientError as error:
+            if _is_missing(error):
+                return False
+            raise
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
+        for page in pages:
+            for entry in page.get("Contents", []):
+                yield entry["Key"].removeprefix(self.prefix)
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def describe(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+# What a caller that wants to wait for a store to come back has to catch.
+StoreUnreachable = (BotoCoreError, ClientError, OSError)
+
+
+def _is_missing(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey", "NotFound"}

@@ -1,0 +1,195 @@
+"""The tables, as SQLAlchemy Core sees them; `migrations/` makes them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time; SQLite would otherwise hand back a naive one."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Any) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; every time in the database is UTC")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("stream", sa.String(80), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("kind", sa.String(80), nullable=False),
+    sa.Column("actor", sa.String(120), nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("parent_version", sa.Integer),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("artifact_prefix", sa.Text, nullable=False),
+    sa.Column("onnx_sha256", sa.String(64), nullable=False),
+    sa.Column("scorecard", sa.JSON),
+    sa.Column("gate", sa.JSON),
+    sa.Column("card_key", sa.Text),
+)
+
+pointers = sa.Table(
+    "pointers",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("alias", sa.String(40), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("previous_version", sa.Integer),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+)
+
+pointer_history = sa.Table(
+    "pointer_history",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("alias", sa.String(40), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("previous_version", sa.Integer),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("actor", sa.String(120), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+serving_workers = sa.Table(
+    "serving_workers",
+    metadata,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("slot", sa.String(80), nullable=False),
+    sa.Column("model_name", sa.String(120), nullable=False),
+    sa.Column("version", sa.Integer),
+    sa.Column("error", sa.Text),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment, nullable=False),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.JSON),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("started_at", Moment),
+    sa.Column("finished_at", Moment),
+    sa.Column("run_dir", sa.Text),
+    sa.Column("outcome", sa.JSON),
+    sa.Column("error", sa.Text),
+)
+
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("object_key", sa.Text, nullable=False),
+    sa.Column("images", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+watch_states = sa.Table(
+    "watch_states",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("version", sa.Integer),
+    sa.Column("state", sa.JSON, nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
+
+windows = sa.Table(
+    "windows",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment, nullable=False),
+    sa.Column("predictions", sa.Integer, nullable=False),
+    sa.Column("summary", sa.JSON, nullable=False),
+    sa.Column("report_key", sa.Text),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("window_sequence", sa.Integer),
+    sa.Column("evidence", sa.JSON, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(120), nullable=False, index=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("lane", sa.String(40), nullable=False),
+    sa.Column("detector", sa.String(80), nullable=False),
+    sa.Column("model_version", sa.Integer),
+    sa.Column("window_sequence", sa.Integer),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("acted_on_at", Moment),
+)
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("process", sa.String(80), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+)
+
+reports = sa.Table(
+    "reports",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False, index=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("object_key", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("name", sa.String(80), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
