@@ -2,7 +2,10 @@
 
 import os
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def now() -> datetime:
@@ -12,7 +15,8 @@ def now() -> datetime:
 
 def new_id(at: datetime | None = None) -> str:
     """A UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits, so ids sort by time."""
-    milliseconds = int((at or now()).timestamp() * 1000)
+    # In whole numbers: 1000 times a float of seconds may fall just short of its millisecond.
+    milliseconds = ((at or now()) - _EPOCH) // _MILLISECOND
     random_bits = int.from_bytes(os.urandom(10)) & ((1 << 74) - 1)
     value = (milliseconds & ((1 << 48) - 1)) << 80
     value |= 0x7 << 76 | (random_bits >> 62) << 64
@@ -28,4 +32,7 @@ def time_of_id(identifier: str) -> datetime | None:
         return None
     if value.version != 7:  # noqa: PLR2004 - the version number of RFC 9562
         return None
-    return datetime.fromtimestamp((value.int >> 80) / 1000, UTC)
+    try:
+        return _EPOCH + (value.int >> 80) * _MILLISECOND
+    except OverflowError:
+        return None  # 48 bits of milliseconds reach beyond the year 9999; ours never do

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import OperationalError
+from alembic.util import CommandError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from infra.errors import UserError
 
@@ -21,17 +22,27 @@ def open_database(url: str) -> sa.Engine:
     Connect and bring the schema up to date; any number of processes may do so at once.
 
     Raises:
-        UserError: the database cannot be reached, or its folder cannot be written.
+        UserError: the database cannot be reached or is no database, its folder cannot be written, its URL names
+            nothing we know, or a newer Kedge has already brought its schema further.
     """
-    engine = connect(url)
+    try:
+        engine = connect(url)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        # The URL itself is not shown: one that cannot be read may hold a password anywhere.
+        raise UserError(
+            f"storage.database is not an address we can use: {str(error).replace(url, '***')}. Expected "
+            "'sqlite:////folder/kedge.db' or 'postgresql+psycopg://user@host/db' (pip install 'kedge[postgres]')."
+        ) from error
+    except OSError as error:
+        raise UserError(_cannot_open(url, str(error))) from error
     try:
         migrate(engine)
-    except OperationalError as error:
-        shown = engine.url.render_as_string(hide_password=True)
-        raise UserError(
-            f"The database {shown} cannot be opened: {error.orig}. "
-            "Expected a reachable server or a writable folder; set storage.database in kedge.toml."
-        ) from error
+    except DBAPIError as error:
+        engine.dispose()
+        raise UserError(_cannot_open(url, str(error.orig).strip())) from error
+    except CommandError as error:
+        engine.dispose()
+        raise UserError(f"{_cannot_open(url, str(error))} A newer Kedge may have used it: install that one.") from error
     return engine
 
 
@@ -64,24 +75,33 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextlib.contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A consistent read of several rows."""
-    with engine.connect() as connection, connection.begin():
+    """A consistent read of several rows: all statements inside see one and the same moment."""
+    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
 
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema to the newest revision, under the write lock: the second process finds nothing to do."""
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with writing(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
+def _cannot_open(url: str, reason: str) -> str:
+    shown = sa.make_url(url).render_as_string(hide_password=True)
+    return (
+        f"The database {shown} cannot be opened: {reason}. "
+        "Expected a reachable server or a writable folder; set storage.database in kedge.toml."
+    )
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own BEGIN is turned off, because it begins too late to be serialised (see _begin_sqlite).
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", f"busy_timeout={_BUSY_MS}", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

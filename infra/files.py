@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
@@ -14,13 +15,18 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     The folder is made when it is missing. Text is written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process number keeps two writers of one name from sharing a draft; the last rename wins.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with draft.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    # The numbers keep two writers of one name, also two threads, from sharing a draft; the last rename wins.
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        # A full disk is not made fuller by what could not be finished.
+        draft.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import psutil
 import sqlalchemy as sa
 
 from infra import schema
@@ -17,6 +18,7 @@ from infra.clock import new_id, now
 from infra.database import reading, writing
 
 OPEN = ("queued", "running")
+_SAME_BIRTH_S = 2.0  # a process's start is told to a hundredth, but moves with the machine's clock
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,21 @@ def release_abandoned(engine: sa.Engine) -> tuple[Job, ...]:
 
     Without this a killed runner would leave its job open, and no other could ever start.
     """
-    abandoned = tuple(job for job in open_jobs(engine) if job.state == "running" and not _is_alive(job))
-    for job in abandoned:
-        with writing(engine) as connection:
-            connection.execute(
-                schema.jobs.update()
-                .where(schema.jobs.c.id == job.id, schema.jobs.c.state == "running")
-                .values(state="queued", started_at=None)
-            )
+    # Looked at and released in one transaction: between two, another process might release and claim it anew.
+    with writing(engine) as connection:
+        running = connection.execute(sa.select(schema.jobs).where(schema.jobs.c.state == "running")).mappings()
+        abandoned = tuple(job for job in [Job(**row) for row in running] if not _is_alive(job))
+        gone = [job.id for job in abandoned]
+        connection.execute(
+            schema.jobs.update().where(schema.jobs.c.id.in_(gone)).values(state="queued", started_at=None)
+        )
     return abandoned
 
 
 def _with_pid(connection: sa.Connection, identifier: str) -> dict[str, Any]:
     evidence = connection.execute(sa.select(schema.jobs.c.evidence).where(schema.jobs.c.id == identifier)).scalar()
-    return {**(evidence or {}), "claimed_by": {"host": os.uname().nodename, "pid": os.getpid()}}
+    claimed_by = {"host": os.uname().nodename, "pid": os.getpid(), "born": psutil.Process().create_time()}
+    return {**(evidence or {}), "claimed_by": claimed_by}
 
 
 def _is_alive(job: Job) -> bool:
@@ -144,12 +147,12 @@ def _is_alive(job: Job) -> bool:
     if claimed.get("host") != os.uname().nodename:
         return True  # another machine's process cannot be seen from here
     try:
-        os.kill(claimed["pid"], 0)
-    except ProcessLookupError:
+        process = psutil.Process(claimed["pid"])
+        # A restarted container gives the same numbers again: it is the same process only if it is as old.
+        same = abs(process.create_time() - claimed["born"]) < _SAME_BIRTH_S
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _job(connection: sa.Connection, identifier: str) -> Job:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -58,7 +59,7 @@ class LocalObjects:
     def get(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise ObjectMissing(key) from error
 
     def exists(self, key: str) -> bool:
@@ -66,12 +67,14 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[str]:
         # Only the deepest whole folder of the prefix is walked: the rest of it may be a part of a name.
-        start = self.folder / prefix.rpartition("/")[0]
-        for folder, _, names in sorted(os.walk(start)):
-            for name in sorted(names):
-                key = (Path(folder) / name).relative_to(self.folder).as_posix()
-                if key.startswith(prefix) and not name.endswith(".draft"):
-                    yield key
+        start = self.folder / _checked(f"{prefix}-").rpartition("/")[0]
+        keys = (
+            (Path(folder) / name).relative_to(self.folder).as_posix()
+            for folder, _, names in os.walk(start)
+            for name in names
+            if not (name.startswith(".") and name.endswith(".draft"))  # infra.files is at it
+        )
+        yield from sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -80,10 +83,7 @@ class LocalObjects:
         return str(self.folder)
 
     def _path(self, key: str) -> Path:
-        parts = PurePosixPath(key).parts
-        if not parts or parts[0] == "/" or ".." in parts:
-            raise ValueError(f"'{key}' is not an object key: expected a relative path without '..'")
-        return self.folder.joinpath(*parts)
+        return self.folder / _checked(key)
 
 
 class S3Objects:
@@ -105,14 +105,14 @@ class S3Objects:
         )
 
     def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+        self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
 
     def put_file(self, key: str, path: Path) -> None:
-        self.client.upload_file(str(path), self.bucket, self.prefix + key)
+        self.client.upload_file(str(path), self.bucket, self._name(key))
 
     def get(self, key: str) -> bytes:
         try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._name(key))
         except ClientError as error:
             if _is_missing(error):
                 raise ObjectMissing(key) from error
@@ -122,7 +122,7 @@ class S3Objects:
 
     def exists(self, key: str) -> bool:
         try:
-            self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            self.client.head_object(Bucket=self.bucket, Key=self._name(key))
         except ClientError as error:
             if _is_missing(error):
                 return False
@@ -130,20 +130,32 @@ class S3Objects:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        _checked(f"{prefix}-")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         for page in pages:
             for entry in page.get("Contents", []):
                 yield entry["Key"].removeprefix(self.prefix)
 
     def delete(self, key: str) -> None:
-        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+        self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
 
     def describe(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
 
+    def _name(self, key: str) -> str:
+        return self.prefix + _checked(key)
+
 
 # What a caller that wants to wait for a store to come back has to catch.
-StoreUnreachable = (BotoCoreError, ClientError, OSError)
+StoreUnreachable = (BotoCoreError, Boto3Error, ClientError, OSError)
+
+
+def _checked(key: str) -> str:
+    """The key itself, where it means the same to a folder and to a bucket."""
+    path = PurePosixPath(key)
+    if not path.parts or path.is_absolute() or ".." in path.parts or str(path) != key:
+        raise ValueError(f"'{key}' is not an object key: expected a relative path without '..'")
+    return key
 
 
 def _is_missing(error: ClientError) -> bool:

@@ -14,14 +14,21 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from infra.errors import UserError
-from infra.settings_values import field_type, nearest, parse_text, typed
+from infra.settings_values import nearest, parse_text, typed
 
 FILE_NAME = "kedge.toml"
 _PREFIX = "KEDGE_"
 
 
-def _field(default: Any, comment: str, *, choices: tuple[str, ...] = (), least: float | None = None) -> Any:
-    metadata = {"comment": comment, "choices": choices, "least": least}
+def _field(
+    default: Any,
+    comment: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    metadata = {"comment": comment, "choices": choices, "least": least, "most": most}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -69,7 +76,7 @@ class TrainSettings:
     batch_images: int = _field(32, "images per step", least=2)
     most_epochs_per_stage: int = _field(20, "epochs", least=1)
     patience_epochs: int = _field(4, "epochs without improvement before a stage ends", least=1)
-    learning_rate: float = _field(0.002, "of the head; lower groups get less, down to a hundredth")
+    learning_rate: float = _field(0.002, "of the head; lower groups get less, down to a hundredth", least=1e-8, most=10)
     augmentation: str = _field("light", "how much images are varied", choices=("none", "light", "strong"))
     flip: bool = _field(False, "mirror images left to right; leave off where that changes the label, as with digits")
     replay_images: int = _field(1000, "old images that go along with every retrain, balanced by class", least=0)
@@ -81,7 +88,7 @@ class TrainSettings:
 @dataclass(frozen=True)
 class ServeSettings:
     host: str = _field("127.0.0.1", "address to listen on; beyond this machine a token is required")
-    port: int = _field(3000, "TCP port", least=1)
+    port: int = _field(3000, "TCP port", least=1, most=65535)
     workers: int = _field(1, "serving processes", least=1)
     keep_images: bool = _field(True, "keep the bytes of predicted images; a label can train only if its image was kept")
     token: str = _field("", "bearer token that callers must send; better set as KEDGE_SERVE__TOKEN")
@@ -107,10 +114,12 @@ class MonitorSettings:
     every_s: float = _field(300.0, "seconds between two looks of the watcher", least=1)
     false_alarms_per_quarter: float = _field(1.0, "false drift alarms you accept in three months", least=0.001)
     feedback_is_random: bool = _field(False, "true only if labels arrive for a random sample of predictions")
-    harm_tolerance: float = _field(0.02, "error above the champion's upper bound that is still fine, 0..1", least=0)
+    harm_tolerance: float = _field(
+        0.02, "error above the champion's upper bound that is still fine, 0..1", least=0, most=1
+    )
     report_images: int = _field(2000, "most predictions drawn in one Evidently report", least=20)
     largest_distance_from_origin: float = _field(
-        0.5, "distance from the first training at which a person is asked, 0..1"
+        0.5, "distance from the first training at which a person is asked, 0..1", least=0, most=1
     )
     silent_after_s: float = _field(900.0, "seconds without a look of the watcher that raise an alarm", least=2)
 
@@ -128,10 +137,10 @@ class TriggerSettings:
 
 @dataclass(frozen=True)
 class GateSettings:
-    min_precision: float = _field(0.5, "floor for every class and overall, 0..1", least=0)
-    min_recall: float = _field(0.5, "floor for every class and overall, 0..1", least=0)
-    overall_margin: float = _field(0.02, "loss of accuracy on old data that must be ruled out, 0..1", least=0)
-    class_margin: float = _field(0.05, "the same for each class and subgroup, 0..1", least=0)
+    min_precision: float = _field(0.5, "floor for every class and overall, 0..1", least=0, most=1)
+    min_recall: float = _field(0.5, "floor for every class and overall, 0..1", least=0, most=1)
+    overall_margin: float = _field(0.02, "loss of accuracy on old data that must be ruled out, 0..1", least=0, most=1)
+    class_margin: float = _field(0.05, "the same for each class and subgroup, 0..1", least=0, most=1)
     required_groups: tuple[str, ...] = _field((), 'groups judged whatever their size, as "camera=A"')
     licences: tuple[str, ...] = _field(
         ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "none"),
@@ -144,13 +153,13 @@ class GateSettings:
 @dataclass(frozen=True)
 class PrefectSettings:
     api_url: str = _field("", 'a Prefect server of your own; "" = `kedge up` starts one')
-    port: int = _field(4200, "TCP port of the server that `kedge up` starts", least=1)
+    port: int = _field(4200, "TCP port of the server that `kedge up` starts", least=1, most=65535)
 
 
 @dataclass(frozen=True)
 class ConsoleSettings:
     host: str = _field("127.0.0.1", "address the console listens on")
-    port: int = _field(3001, "TCP port", least=1)
+    port: int = _field(3001, "TCP port", least=1, most=65535)
 
 
 @dataclass(frozen=True)
@@ -194,8 +203,8 @@ def load(root: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     folder = (root or Path.cwd()).resolve()
     mistakes: list[str] = []
     values = _from_file(folder / FILE_NAME, mistakes)
-    _override(values, os.environ if environ is None else environ, mistakes)
-    sections = {name: _section(name, values.get(name, {}), mistakes) for name in SECTIONS}
+    origins = _override(values, os.environ if environ is None else environ, mistakes)
+    sections = {name: _section(name, values.get(name, {}), origins, mistakes) for name in SECTIONS}
     if mistakes:
         listed = "\n".join(f"  {mistake}" for mistake in mistakes)
         raise UserError(f"The settings in {folder / FILE_NAME} cannot be used:\n{listed}")
@@ -236,30 +245,52 @@ def _from_file(path: Path, mistakes: list[str]) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _override(values: dict[str, dict[str, Any]], environ: Mapping[str, str], mistakes: list[str]) -> None:
+def _override(
+    values: dict[str, dict[str, Any]], environ: Mapping[str, str], mistakes: list[str]
+) -> dict[tuple[str, str], str]:
+    """Put the variables in place; gives back which setting came from which, for mistakes to name it."""
+    origins = {}
     for variable, text in sorted(environ.items()):
         section, separator, name = variable.removeprefix(_PREFIX).lower().partition("__")
-        if not variable.startswith(_PREFIX) or not separator:
+        if not variable.startswith(_PREFIX):
+            continue
+        if not separator:
+            mistakes += _with_one_underscore(variable)
             continue
         if section not in SECTIONS:
             mistakes.append(f"{variable}: '{section}' is not a section{nearest(section, SECTIONS)}")
             continue
         known = {field.name: field for field in dataclasses.fields(SECTIONS[section])}
-        values.setdefault(section, {})[name] = parse_text(text, field_type(known[name])) if name in known else text
+        values.setdefault(section, {})[name] = parse_text(text, known[name]) if name in known else text
+        origins[section, name] = f"{variable}: "
+    return origins
 
 
-def _section(section: str, values: Mapping[str, Any], mistakes: list[str]) -> Any:
+def _with_one_underscore(variable: str) -> list[str]:
+    """A mistake where KEDGE_SERVE_PORT was written for KEDGE_SERVE__PORT; other variables may have other uses."""
+    for section, record in SECTIONS.items():
+        for field in dataclasses.fields(record):
+            if variable == f"{_PREFIX}{section}_{field.name}".upper():
+                meant = f"{_PREFIX}{section}__{field.name}".upper()
+                return [f"{variable} is not a setting; did you mean {meant}?"]
+    return []
+
+
+def _section(
+    section: str, values: Mapping[str, Any], origins: Mapping[tuple[str, str], str], mistakes: list[str]
+) -> Any:
     record = SECTIONS[section]
     known = {field.name: field for field in dataclasses.fields(record)}
     accepted: dict[str, Any] = {}
     for name, value in values.items():
+        origin = origins.get((section, name), "")
         if name not in known:
-            mistakes.append(f"{section}.{name} is not a setting{nearest(name, known)}")
+            mistakes.append(f"{origin}{section}.{name} is not a setting{nearest(name, known)}")
             continue
         try:
             accepted[name] = typed(value, known[name])
         except ValueError as error:
-            mistakes.append(f"{section}.{name} {error}")
+            mistakes.append(f"{origin}{section}.{name} {error}")
     return record(**accepted)
 
 

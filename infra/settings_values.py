@@ -6,7 +6,9 @@ import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
+
+_PLURALS = {str: "texts", float: "numbers"}
 
 
 def typed(value: Any, field: "dataclasses.Field[Any]") -> Any:
@@ -14,29 +16,38 @@ def typed(value: Any, field: "dataclasses.Field[Any]") -> Any:
     The value as the field's type.
 
     Raises:
-        ValueError: words that continue "section.name …", such as "should be int; found 'many'".
+        ValueError: words that continue "section.name …", such as "should be a whole number; found 'many'".
     """
     wanted = field_type(field)
     result = _converted(value, wanted)
+    if isinstance(result, tuple):
+        item = get_args(field.type)[0]
+        result = tuple(_converted(each, item) for each in result)
+        if None in result:
+            raise ValueError(f"should be a list of {_PLURALS[item]}; found {value!r}")
     if result is None:
         raise ValueError(f"should be {_words(wanted)}; found {value!r}")
-    choices, least = field.metadata["choices"], field.metadata["least"]
+    choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
     if choices and result not in choices:
         raise ValueError(f"should be one of {', '.join(choices)}; found {value!r}{nearest(str(value), choices)}")
-    if least is not None and (not math.isfinite(result) or result < least):
+    # Asked this way round, nan is refused as well.
+    if least is not None and not least <= result < math.inf:
         raise ValueError(f"should be at least {least}; found {value!r}")
+    if most is not None and not result <= most:
+        raise ValueError(f"should be at most {most}; found {value!r}")
     return result
 
 
-def parse_text(text: str, wanted: type) -> Any:
+def parse_text(text: str, field: "dataclasses.Field[Any]") -> Any:
     """An environment variable's text as the value a TOML file would hold; unreadable text stays text."""
+    wanted = field_type(field)
     if wanted in (str, Path):
         return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    if wanted is tuple and not text.startswith("["):
         # `a,b` is what people write for a list in a shell.
-        return [item.strip() for item in text.split(",")] if wanted is tuple and text else text
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        return items if get_args(field.type)[0] is str else [_parsed(item) for item in items]
+    return _parsed(text)
 
 
 def field_type(field: "dataclasses.Field[Any]") -> type:
@@ -50,6 +61,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where something known looks alike, else nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _converted(value: Any, wanted: type) -> Any:

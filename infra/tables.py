@@ -1,0 +1,167 @@
+"""Tables that grow without end: Delta tables on the object store, appended exactly once, read in columns."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import Schema
+
+from infra.errors import UserError
+from infra.settings import StorageSettings
+
+_MOST_TRIES = 20
+_CHECKPOINT_EVERY = 50
+
+
+class Table:
+    """
+    One Delta table, partitioned by `partitions`; made by its first append.
+
+    It holds no connection: every call opens the table afresh, because a handle that has grown old is
+    exactly what must not be trusted by `append_once`.
+    """
+
+    def __init__(
+        self, storage: StorageSettings, name: str, schema: Mapping[str, pl.DataType], partitions: tuple[str, ...]
+    ) -> None:
+        self.name, self.schema, self.partitions = name, pl.Schema(schema), partitions
+        self.address = f"{_root(storage)}/tables/{name}"
+        self.options = storage_options(storage)
+
+    def append_once(self, app_id: str, version: int, rows: pl.DataFrame) -> bool:
+        """
+        Append the rows unless this `version` of `app_id`, or a later one, is already in the table.
+
+        Versions of one `app_id` must come in rising order from one writer at a time. Delta by itself accepts
+        a repeated version and lets a lower one set the counter back; only a commit through a handle that is
+        older than the other's commit is refused. Hence: open afresh, look, write through that same handle,
+        and after a refused commit begin again from the look.
+
+        Returns:
+            True when these rows were appended by this call, False when they were there already.
+        """
+        # Polars hands over Arrow memory by a protocol that the two libraries' types do not agree about.
+        columns: Any = rows.select(pl.col(name).cast(kind) for name, kind in self.schema.items())
+        refusal: CommitFailedError | None = None
+        for _ in range(_MOST_TRIES):
+            table = self._open() or self._create()
+            seen = table.transaction_version(app_id)
+            if seen is not None and seen >= version:
+                return False
+            try:
+                write_deltalake(
+                    table,
+                    columns,
+                    mode="append",
+                    partition_by=list(self.partitions),
+                    commit_properties=CommitProperties(app_transactions=[Transaction(app_id, version)]),
+                )
+            except CommitFailedError as error:
+                refusal = error
+                continue
+            if (table.version() + 1) % _CHECKPOINT_EVERY == 0:
+                self._checkpoint()
+            return True
+        raise refusal or CommitFailedError(f"the table '{self.name}' was never free to append to")
+
+    def newest(self, app_id: str) -> int | None:
+        """The highest version of `app_id` in the table; None when there is none."""
+        table = self._open()
+        return None if table is None else table.transaction_version(app_id)
+
+    def scan(self) -> pl.LazyFrame | None:
+        """All rows, read lazily: a filter on a partition or a sorted column skips whole files. None: no table yet."""
+        table = self._open()
+        return None if table is None else pl.scan_delta(table, storage_options=self.options or None)
+
+    def commits(self) -> int:
+        """How many commits the table has had; 0 before the first."""
+        table = self._open()
+        return 0 if table is None else table.version() + 1
+
+    def compact(self) -> int:
+        """
+        Merge small files within each partition and write a checkpoint; rows and their order do not change.
+
+        Returns:
+            How many files were merged away. An append that gets in between wins; the next call merges.
+        """
+        table = self._open()
+        if table is None:
+            return 0
+        try:
+            outcome = table.optimize.compact()
+        except CommitFailedError:
+            return 0
+        self._checkpoint()
+        return int(outcome["numFilesRemoved"]) - int(outcome["numFilesAdded"])
+
+    def vacuum(self, keep_hours: int = 168) -> int:
+        """Delete files that no version of the last `keep_hours` names; returns how many."""
+        table = self._open()
+        if table is None:
+            return 0
+        return len(table.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
+
+    def _open(self) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.address, storage_options=self.options or None)
+        except TableNotFoundError:
+            return None
+
+    def _create(self) -> DeltaTable:
+        if self.address.startswith("/"):
+            Path(self.address).mkdir(parents=True, exist_ok=True)
+        empty = pl.DataFrame(schema=self.schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+        try:
+            return DeltaTable.create(
+                self.address,
+                Schema.from_arrow(empty.schema),
+                mode="error",
+                partition_by=list(self.partitions),
+                name=self.name,
+                storage_options=self.options or None,
+            )
+        except DeltaError:
+            # Somebody else was first, which is as good; anything worse shows when it is opened.
+            table = self._open()
+            if table is None:
+                raise
+            return table
+
+    def _checkpoint(self) -> None:
+        # Reading replays the log since the last checkpoint, so without one every append grows dearer.
+        table = self._open()
+        if table is not None:
+            table.create_checkpoint()
+
+
+def storage_options(storage: StorageSettings) -> dict[str, str]:
+    """What the table engine must be told about the object store; the same facts that the object client gets."""
+    if urlsplit(storage.objects).scheme != "s3":
+        return {}
+    options = {"AWS_REGION": storage.s3_region or "us-east-1", "AWS_CONDITIONAL_PUT": "etag"}
+    if storage.s3_endpoint:
+        options |= {"AWS_ENDPOINT_URL": storage.s3_endpoint, "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
+        if storage.s3_endpoint.startswith("http://"):
+            options["AWS_ALLOW_HTTP"] = "true"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        if os.environ.get(name):
+            options[name] = os.environ[name]
+    return options
+
+
+def _root(storage: StorageSettings) -> str:
+    url = urlsplit(storage.objects)
+    if url.scheme == "file":
+        return unquote(url.path)
+    if url.scheme == "s3" and url.netloc:
+        return f"s3://{url.netloc}{url.path}".rstrip("/")
+    raise UserError(
+        f"storage.objects is '{storage.objects}'; expected a folder or 's3://bucket/prefix'. Set it in kedge.toml."
+    )
