@@ -1,0 +1,91 @@
+"""The gate's floors: the least precision and recall that anybody may serve with."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from models.gate_records import Answers, CheckRow, GateRules
+
+_LEAST_IMAGES = 50
+_TWO_SIDED_95 = 1.959963984540054
+
+
+def floor_checks(candidate: Answers, excuse: Answers | None, scope: str, rules: GateRules) -> list[CheckRow]:
+    """
+    Precision and recall, overall (mean over classes) and of every class with at least 50 images.
+
+    A point estimate below the floor fails; an interval that reaches below is noted. `excuse` is the champion where
+    being below the floor is forgiven to a candidate that is no worse than it.
+    """
+    checks = []
+    for name, floor in (("precision", rules.min_precision), ("recall", rules.min_recall)):
+        mine = _per_class(candidate, name)
+        theirs = None if excuse is None else {one.label: one.share for one in _per_class(excuse, name)}
+        checks.append(_overall(name, scope, mine, theirs, candidate.images, floor))
+        for one in mine:
+            if one.images >= _LEAST_IMAGES:
+                other = None if theirs is None else theirs.get(one.label)
+                lowest = _wilson_lower(one.right, one.of)
+                checks.append(_row(name, scope, f"class={one.label}", one.images, one.share, lowest, floor, other))
+    return checks
+
+
+@dataclass(frozen=True)
+class _ClassShare:
+    label: str
+    right: int
+    of: int
+    images: int
+
+    @property
+    def share(self) -> float:
+        """0 where a class was never answered: a precision nobody can vouch for."""
+        return self.right / self.of if self.of else 0.0
+
+
+def _per_class(answers: Answers, name: str) -> list[_ClassShare]:
+    """Of each class with images: those right, out of those answered (precision) or those there are (recall)."""
+    found = []
+    for index, label in enumerate(answers.classes):
+        images = int((answers.truth == index).sum())
+        if images:
+            right = int(((answers.truth == index) & (answers.answer == index)).sum())
+            of = images if name == "recall" else int((answers.answer == index).sum())
+            found.append(_ClassShare(label, right, of, images))
+    return found
+
+
+def _overall(
+    name: str,
+    scope: str,
+    mine: list[_ClassShare],
+    theirs: dict[str, float] | None,
+    images: int,
+    floor: float,
+) -> CheckRow:
+    mean = float(np.mean([one.share for one in mine]))
+    # Classes are independent to first order: their variances add.
+    variance = sum(one.share * (1 - one.share) / max(1, one.of) for one in mine)
+    lowest = max(0.0, mean - _TWO_SIDED_95 * sqrt(variance) / len(mine))
+    other = None if theirs is None else float(np.mean([theirs.get(one.label, 0.0) for one in mine]))
+    return _row(name, scope, "overall", images, mean, lowest, floor, other)
+
+
+def _row(
+    name: str, scope: str, group: str, images: int, value: float, lowest: float, floor: float, other: float | None
+) -> CheckRow:
+    result = "passed"
+    if value < floor:
+        result = "noted" if other is not None and value >= other else "failed"
+    elif lowest < floor:
+        result = "noted"
+    return CheckRow(f"{name} floor", scope, group, images, value, lowest, floor, "judged", result)
+
+
+def _wilson_lower(count: int, of: int) -> float:
+    if of == 0:
+        return 0.0
+    z, share = _TWO_SIDED_95, count / of
+    spread = z * sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, (share + z * z / (2 * of) - spread) / (1 + z * z / of))

@@ -1,0 +1,225 @@
+"""What the gate is told and what it answers: plain records, and their JSON."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROMOTE = "promote"
+REJECT = "reject"
+UNDECIDED = "undecided"
+
+OLD = "old"
+RECENT = "recent"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """
+    What one model answered to one set of judge images.
+
+    Attributes:
+        fingerprint: Of the images and their labels; two models are compared only where it is the same.
+        classes: Names, in the order of the indices below.
+        truth: shape (N,), index of each image's label.
+        answer: shape (N,), index of the answered class.
+        confidence: shape (N,), calibrated probability of the answered class, 0..1.
+        groups: One name per image; images of one group are not independent of each other.
+        metadata: One mapping per image; subgroups are read from it.
+    """
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    truth: NDArray[np.int64]
+    answer: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    groups: tuple[str, ...]
+    metadata: tuple[Mapping[str, str], ...]
+
+    @property
+    def images(self) -> int:
+        return len(self.truth)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Shape (N,)."""
+        return np.equal(self.truth, self.answer)
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """The candidate as a file: one image's time on one CPU core, its size, its licence, its parity with training."""
+
+    latency_ms: float
+    size_mb: float
+    licence: str
+    parity_ok: bool
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """
+    What a candidate must reach.
+
+    Attributes:
+        overall_margin: Loss of accuracy that must be ruled out, 0..1.
+        class_margin: The same for each class and subgroup, 0..1.
+        required_groups: Judged whatever their size, as "camera=A" or "class=7".
+        planned_readings: Times the judge set may be read for one candidate, 1 or 2; two share the level.
+        calibration_margin: Growth of the calibration error that must be ruled out, 0..1.
+        relief_gain: Proven gain on recent data from which an undecided candidate may go on, 0..1.
+    """
+
+    min_precision: float = 0.5
+    min_recall: float = 0.5
+    overall_margin: float = 0.02
+    class_margin: float = 0.05
+    required_groups: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "none")
+    most_latency_ms: float = 1000.0
+    most_artifact_mb: float = 2000.0
+    planned_readings: int = 1
+    calibration_margin: float = 0.02
+    relief_gain: float = 0.10
+
+
+@dataclass(frozen=True)
+class GateInput:
+    """
+    Everything the gate looks at.
+
+    Attributes:
+        reason: Why there is a candidate: "first", "drift", "harm", "schedule" or "manual".
+        candidate_old: Answers to judge images from before the champion's training; for a first model, to all.
+        champion_old: The champion's answers to the same; None when there is no champion.
+        candidate_recent: Answers to judge images that came after the champion's training; None without any.
+        anchor_old: Answers of the best earlier champion to the old images; None without one.
+        subgroups: Metadata columns whose values are compared.
+        candidate_readings: Times the judge set was read for this candidate before.
+        judge_readings: Times the old judge set was read for anybody before.
+    """
+
+    reason: str
+    artifact: ArtifactFacts
+    candidate_old: Answers
+    champion_old: Answers | None = None
+    candidate_recent: Answers | None = None
+    champion_recent: Answers | None = None
+    anchor_old: Answers | None = None
+    anchor_title: str = ""
+    subgroups: tuple[str, ...] = ()
+    candidate_readings: int = 0
+    judge_readings: int = 0
+
+    @property
+    def gain_required(self) -> bool:
+        """A retrain for drift or harm must prove that it helps where the world changed."""
+        return self.reason in {"drift", "harm"}
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """
+    One comparison, whatever came of it.
+
+    Attributes:
+        scope: "old" or "recent".
+        group: "overall", "class=7", "camera=A", "camera=A, site=B".
+        images: Images compared.
+        loss: Observed, 0..1; below zero the candidate is better. For a floor: the observed value.
+        bound: Loss that is ruled out at the test's level. For a floor: the interval's lower end.
+        margin: Largest loss allowed. For a floor: the least value.
+        status: "judged", "watched" (too few images to decide, enough to object) or "listed" (too few for either).
+        result: "passed", "failed", "undecided" or "noted".
+        needed: Further images that would probably decide; None where none are needed or none would help.
+    """
+
+    name: str
+    scope: str
+    group: str
+    images: int
+    loss: float
+    bound: float
+    margin: float
+    status: str
+    result: str
+    needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Objection:
+    """
+    One reason against promoting.
+
+    Attributes:
+        outcome: "reject" or "undecided".
+        needed_labels: Further labels that would probably decide; None where labels would not.
+    """
+
+    outcome: str
+    check: str
+    scope: str
+    group: str
+    words: str
+    needed_labels: int | None = None
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """A class's precision on the old images, candidate beside champion, with a paired 95 % interval of the change."""
+
+    label: str
+    candidate: float
+    champion: float
+    lowest_change: float
+    highest_change: float
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """
+    The gate's answer.
+
+    Attributes:
+        outcome: "promote", "reject" or "undecided".
+        relief: Undecided, but a gain of at least ten points on recent data is proven and nothing speaks against it.
+        objections: Everything that stands against promoting, rejections first.
+        checks: Every comparison made.
+        notes: What a reader should know beside.
+    """
+
+    outcome: str
+    relief: bool
+    objections: tuple[Objection, ...]
+    checks: tuple[CheckRow, ...]
+    precisions: tuple[ClassPrecision, ...]
+    notes: tuple[str, ...]
+
+    def words(self) -> list[str]:
+        """The decision as sentences: the outcome, each objection, each note."""
+        if self.outcome == PROMOTE:
+            first = "Promote: every judged check passed."
+        elif self.outcome == REJECT:
+            first = "Reject: the candidate is worse, or breaks a rule."
+        elif self.relief:
+            first = "Undecided, but relief applies: a gain of at least 10 points on recent images is proven."
+        else:
+            first = "Undecided: too few labelled images to know; more labels may decide."
+        return [first, *(objection.words for objection in self.objections), *self.notes]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "GateDecision":
+        return cls(
+            outcome=document["outcome"],
+            relief=document["relief"],
+            objections=tuple(Objection(**entry) for entry in document["objections"]),
+            checks=tuple(CheckRow(**entry) for entry in document["checks"]),
+            precisions=tuple(ClassPrecision(**entry) for entry in document["precisions"]),
+            notes=tuple(document["notes"]),
+        )

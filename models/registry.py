@@ -1,0 +1,287 @@
+"""The registry: which versions exist, which one is champion, and which was champion when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.clock import now
+from infra.database import reading, writing
+from infra.errors import UserError
+from infra.files import sha256_of, write_atomically
+from infra.ledger import append_within
+from infra.objects import ObjectMissing, ObjectStore
+
+CHAMPION = "champion"
+_FILES = ("model.onnx", "model.safetensors", "artifact.json")
+_LONGEST_KEY = 80  # the column's; names that are alike that far share their numbers, which only leaves gaps
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """
+    One immutable artifact and what was decided about it.
+
+    Attributes:
+        version: Counts from 1 within `name`.
+        state: "registered", "champion", "retired" or "refused".
+        scorecard: The judge-set scores, as `models.scorecard.Scorecard` writes them; None until judged.
+        gate: The gate's decision, as `models.gate.GateDecision` writes it; None for the first version.
+    """
+
+    name: str
+    version: int
+    state: str
+    created_at: datetime
+    parent_version: int | None
+    reason: str
+    artifact_prefix: str
+    onnx_sha256: str
+    scorecard: Mapping[str, Any] | None
+    gate: Mapping[str, Any] | None
+    card_key: str | None
+
+    @property
+    def title(self) -> str:
+        """The version as people and answers name it."""
+        return f"{self.name}:{self.version}"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of the champion pointer; `previous_version` is None for the first."""
+
+    sequence: int
+    version: int
+    previous_version: int | None
+    changed_at: datetime
+    actor: str
+    reason: str
+
+
+class Registry:
+    """The versions of one model name: bytes in the object store, facts in the database."""
+
+    def __init__(self, engine: sa.Engine, objects: ObjectStore, name: str) -> None:
+        self.engine, self.objects, self.name = engine, objects, name
+
+    def register(
+        self,
+        candidate: Path,
+        *,
+        reason: str,
+        parent_version: int | None,
+        scorecard: Mapping[str, Any] | None = None,
+        gate: Mapping[str, Any] | None = None,
+        state: str = "registered",
+        card_html: str | None = None,
+    ) -> ModelVersion:
+        """
+        Store a candidate folder (model.onnx, model.safetensors, artifact.json) as the next version.
+
+        The bytes are stored before the row, so a row never points at nothing; a crash between the two leaves
+        objects without a row, and their number stays unused.
+        """
+        version = self._take_number()
+        prefix = f"models/{self.name}/{version}"
+        for file in _FILES:
+            self.objects.put_file(f"{prefix}/{file}", candidate / file)
+        card_key = None
+        if card_html is not None:
+            card_key = f"{prefix}/card.html"
+            self.objects.put(card_key, card_html.encode())
+        row = {
+            "name": self.name,
+            "version": version,
+            "state": state,
+            "created_at": now(),
+            "parent_version": parent_version,
+            "reason": reason,
+            "artifact_prefix": prefix,
+            "onnx_sha256": sha256_of(candidate / "model.onnx"),
+            "scorecard": None if scorecard is None else dict(scorecard),
+            "gate": None if gate is None else dict(gate),
+            "card_key": card_key,
+        }
+        with writing(self.engine) as connection:
+            connection.execute(schema.model_versions.insert().values(**row))
+            facts = {"version": version, "state": state, "reason": reason, "onnx_sha256": row["onnx_sha256"]}
+            append_within(connection, "models", "registered", facts)
+        return self.version(version)
+
+    def version(self, number: int) -> ModelVersion:
+        """
+        One version.
+
+        Raises:
+            UserError: there is no such version; the message lists those that exist.
+        """
+        for version in self.versions():
+            if version.version == number:
+                return version
+        known = ", ".join(str(version.version) for version in self.versions()) or "none yet"
+        raise UserError(f"{self.name} has no version {number}; there are: {known}. `kedge models` lists them.")
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Every version, oldest first."""
+        table = schema.model_versions
+        query = sa.select(table).where(table.c.name == self.name).order_by(table.c.version)
+        with reading(self.engine) as connection:
+            return tuple(ModelVersion(**row) for row in connection.execute(query).mappings())
+
+    def champion(self) -> ModelVersion | None:
+        """The version that serves; None before the first promotion."""
+        number = self.champion_version()
+        return None if number is None else self.version(number)
+
+    def champion_version(self) -> int | None:
+        """The champion's number alone: one small read, for workers that ask four times a second."""
+        with reading(self.engine) as connection:
+            return _pointer(connection, self.name)[0]
+
+    def promote(self, version: int, *, actor: str, reason: str) -> Promotion:
+        """
+        Point the champion alias at `version`, in one transaction with its history and its ledger row.
+
+        Raises:
+            UserError: the version does not exist.
+        """
+        self.version(version)
+        with writing(self.engine) as connection:
+            current, before = _pointer(connection, self.name)
+            # Promoting the champion again keeps the way back: a pointer never names itself as its previous.
+            previous = before if current == version else current
+            return self._move_pointer(connection, version, previous, actor, reason, "promoted")
+
+    def rollback(self, *, actor: str, reason: str) -> Promotion:
+        """
+        Point the champion alias back at the version before; a second call goes one further back.
+
+        Raises:
+            UserError: there is no champion, or none before it.
+        """
+        with writing(self.engine) as connection:
+            _, target = _pointer(connection, self.name)
+            if target is None:
+                raise UserError(
+                    f"{self.name} cannot go back: no version was champion before. "
+                    "`kedge models` lists the versions; `kedge promote N` chooses one."
+                )
+            # What the target itself had replaced: otherwise a second rollback would return to the bad one.
+            previous = self._replaced_by(connection, target)
+            return self._move_pointer(connection, target, previous, actor, reason, "rolled back")
+
+    def history(self) -> tuple[Promotion, ...]:
+        """Every change of the champion, oldest first, without gaps."""
+        table = schema.pointer_history
+        query = sa.select(table).where(table.c.name == self.name, table.c.alias == CHAMPION).order_by(table.c.sequence)
+        with reading(self.engine) as connection:
+            return tuple(_promotion(dict(row)) for row in connection.execute(query).mappings())
+
+    def fetch(self, version: int, folder: Path) -> Path:
+        """
+        Bring a version's files to `folder/<version>` and give that folder; files already whole are kept.
+
+        Raises:
+            UserError: the object store lacks the version, or the model's bytes are not those registered.
+        """
+        wanted = self.version(version)
+        target = folder / str(version)
+        for file in _FILES:
+            if file == "model.onnx" and _is_whole(target / file, wanted.onnx_sha256):
+                continue
+            try:
+                write_atomically(target / file, self.objects.get(f"{wanted.artifact_prefix}/{file}"))
+            except ObjectMissing as error:
+                raise UserError(
+                    f"{wanted.title} lacks {file} in {self.objects.describe()}. "
+                    "Restore the object store, or `kedge rollback` to a version that is whole."
+                ) from error
+        if not _is_whole(target / "model.onnx", wanted.onnx_sha256):
+            (target / "model.onnx").unlink()
+            raise UserError(
+                f"{wanted.title} is corrupt: model.onnx is not the file that was registered (SHA-256 "
+                f"{wanted.onnx_sha256[:12]}… expected). Restore it, or `kedge rollback`."
+            )
+        return target
+
+    def judged(self, version: int, *, scorecard: Mapping[str, Any]) -> None:
+        """Keep a version's judge-set scores."""
+        self._update(version, scorecard=dict(scorecard))
+
+    def _take_number(self) -> int:
+        """The next version's number, for this caller alone: two that register at once never share a folder."""
+        taken, versions = schema.keys, schema.model_versions
+        key = f"last version of {self.name}"[:_LONGEST_KEY]
+        with writing(self.engine) as connection:
+            last = connection.execute(sa.select(taken.c.value).where(taken.c.name == key)).scalar() or 0
+            newest = sa.select(sa.func.max(versions.c.version)).where(versions.c.name == self.name)
+            number = max(int(last), connection.execute(newest).scalar() or 0) + 1
+            connection.execute(taken.delete().where(taken.c.name == key))
+            connection.execute(taken.insert().values(name=key, value=str(number)))
+        return number
+
+    def _replaced_by(self, connection: sa.Connection, version: int) -> int | None:
+        table = schema.pointer_history
+        query = (
+            sa.select(table.c.previous_version)
+            .where(table.c.name == self.name, table.c.alias == CHAMPION, table.c.version == version)
+            .order_by(table.c.sequence)
+        )
+        return connection.execute(query).scalars().first()
+
+    def _move_pointer(
+        self, connection: sa.Connection, version: int, previous: int | None, actor: str, reason: str, kind: str
+    ) -> Promotion:
+        current, _ = _pointer(connection, self.name)
+        table, history = schema.pointers, schema.pointer_history
+        mine = (table.c.name == self.name) & (table.c.alias == CHAMPION)
+        newest = sa.select(sa.func.max(history.c.sequence)).where(
+            history.c.name == self.name, history.c.alias == CHAMPION
+        )
+        sequence = (connection.execute(newest).scalar() or 0) + 1
+        values = {"version": version, "previous_version": previous, "changed_at": now(), "sequence": sequence}
+        connection.execute(table.delete().where(mine))
+        connection.execute(table.insert().values(name=self.name, alias=CHAMPION, **values))
+        row = {"name": self.name, "alias": CHAMPION, **values, "actor": actor, "reason": reason}
+        connection.execute(history.insert().values(**row))
+        if current is not None and current != version:
+            self._set_state(connection, current, "retired")
+        self._set_state(connection, version, CHAMPION)
+        facts = {"version": version, "previous_version": previous, "reason": reason}
+        append_within(connection, "models", kind, facts, actor)
+        return _promotion(row)
+
+    def _set_state(self, connection: sa.Connection, version: int, state: str) -> None:
+        table = schema.model_versions
+        connection.execute(
+            table.update().where(table.c.name == self.name, table.c.version == version).values(state=state)
+        )
+
+    def _update(self, version: int, **values: Any) -> None:
+        table = schema.model_versions
+        with writing(self.engine) as connection:
+            connection.execute(
+                table.update().where(table.c.name == self.name, table.c.version == version).values(**values)
+            )
+
+
+def _pointer(connection: sa.Connection, name: str) -> tuple[int | None, int | None]:
+    table = schema.pointers
+    row = connection.execute(
+        sa.select(table.c.version, table.c.previous_version).where(table.c.name == name, table.c.alias == CHAMPION)
+    ).first()
+    return (row.version, row.previous_version) if row else (None, None)
+
+
+def _promotion(row: Mapping[str, Any]) -> Promotion:
+    fields = ("sequence", "version", "previous_version", "changed_at", "actor", "reason")
+    return Promotion(**{field: row[field] for field in fields})
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.exists() and sha256_of(path) == sha256

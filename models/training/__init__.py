@@ -1,0 +1,1 @@
+"""The training job: staged fine-tuning in a run directory that needs nothing outside itself."""

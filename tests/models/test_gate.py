@@ -1,0 +1,264 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.gate import decide
+from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
+from models.noninferiority import images_needed
+
+RULES = GateRules(min_precision=0.6, min_recall=0.6)
+ARTIFACT = ArtifactFacts(latency_ms=5.0, size_mb=2.0, licence="apache-2.0", parity_ok=True)
+CLASSES = ("cat", "dog")
+
+
+def answers(right: np.ndarray, truth: np.ndarray, name: str = "old", sites: tuple[str, ...] = ("A", "B")) -> Answers:
+    return Answers(
+        fingerprint=name,
+        classes=CLASSES,
+        truth=truth,
+        answer=np.where(right, truth, 1 - truth),
+        confidence=np.full(len(truth), 0.9),
+        groups=tuple(str(place) for place in range(len(truth))),
+        metadata=tuple({"camera": sites[place % len(sites)]} for place in range(len(truth))),
+    )
+
+
+def pair(
+    images: int, loss: float = 0.0, discordance: float = 0.04, accuracy: float = 0.9, name: str = "old", seed: int = 0
+) -> tuple[Answers, Answers]:
+    """Candidate and champion; exactly the wanted loss and discordance, spread at random over the images."""
+    chance = np.random.default_rng(seed)
+    truth = chance.permutation(np.arange(images) % 2)
+    lost, won = round(images * (discordance + loss) / 2), round(images * (discordance - loss) / 2)
+    kinds = np.zeros(images, dtype=int)
+    kinds[:lost], kinds[lost : lost + won] = 1, 2
+    both_wrong = round(images * (1 - accuracy)) - won
+    kinds[lost + won : lost + won + max(0, both_wrong)] = 3
+    kinds = chance.permutation(kinds)
+    champion, candidate = (kinds == 0) | (kinds == 1), (kinds == 0) | (kinds == 2)
+    return answers(candidate, truth, name), answers(champion, truth, name)
+
+
+def given(old: tuple[Answers, Answers], recent: tuple[Answers, Answers] | None = None, reason: str = "schedule"):
+    return GateInput(
+        reason=reason,
+        artifact=ARTIFACT,
+        candidate_old=old[0],
+        champion_old=old[1],
+        candidate_recent=recent[0] if recent else None,
+        champion_recent=recent[1] if recent else None,
+        subgroups=("camera",),
+    )
+
+
+def test_a_harmless_candidate_with_enough_images_is_promoted():
+    decision = decide(given(pair(4_000), pair(3_000, name="recent")), RULES)
+
+    assert decision.outcome == "promote"
+    assert decision.objections == ()
+    assert decision.words()[0] == "Promote: every judged check passed."
+
+
+def test_the_same_candidate_with_few_images_is_undecided_and_says_how_many_labels_would_decide():
+    decision = decide(given(pair(300)), RULES)
+
+    assert decision.outcome == "undecided"
+    assert not decision.relief
+    overall = next(one for one in decision.objections if one.group == "overall" and one.check == "accuracy")
+    assert 500 < overall.needed_labels < 1_500
+    assert "A loss of 2.0 points is not ruled out for accuracy of overall on 300 old images" in overall.words
+
+
+def test_a_candidate_that_is_clearly_worse_is_rejected_by_name():
+    decision = decide(given(pair(2_000, loss=0.05, discordance=0.08)), RULES)
+
+    assert decision.outcome == "reject"
+    assert "Accuracy of overall on 2000 old images falls by 5.0 points; at most 2.0 points allowed." in decision.words()
+
+
+def test_better_on_average_but_blind_to_one_class_is_rejected():
+    candidate, champion = pair(3_000, loss=-0.03, discordance=0.05)
+    blind = (candidate.truth == 1) & (np.arange(3_000) % 5 == 0)
+    worse = replace(candidate, answer=np.where(blind, 0, candidate.answer))
+    better = replace(worse, answer=np.where(candidate.truth == 0, 0, worse.answer))
+
+    decision = decide(given((better, champion)), RULES)
+
+    assert decision.outcome == "reject"
+    assert any(one.group == "class=dog" and one.check == "recall" for one in decision.objections)
+    assert any(one.group == "class=cat" and one.check == "false positives" for one in decision.objections)
+
+
+def test_where_harm_was_the_reason_a_gain_on_recent_images_must_be_proven():
+    old = pair(4_000)
+    same = decide(given(old, pair(400, name="recent"), reason="harm"), RULES)
+    gained = pair(400, loss=-0.3, discordance=0.36, accuracy=0.6, name="recent")
+    better = decide(given(old, gained, reason="harm"), RULES)
+
+    assert same.outcome == "undecided"
+    assert any(one.check == "gain" and one.needed_labels for one in same.objections)
+    assert better.outcome == "promote"
+
+
+def test_without_recent_images_no_gain_can_be_proven():
+    decision = decide(given(pair(4_000), reason="drift"), RULES)
+
+    assert decision.outcome == "undecided"
+    assert "no recent labelled image is kept for judging" in decision.objections[0].words
+
+
+def test_a_large_proven_gain_relieves_an_undecided_candidate_but_never_a_rejected_one():
+    recent = pair(60, loss=-0.5, discordance=0.5, accuracy=0.4, name="recent")
+
+    small = decide(given(pair(250, discordance=0.02), recent, reason="harm"), RULES)
+    bad = decide(given(pair(2_000, loss=0.06, discordance=0.08), recent, reason="harm"), RULES)
+
+    assert (small.outcome, small.relief) == ("undecided", True)
+    assert "relief applies" in small.words()[0]
+    assert (bad.outcome, bad.relief) == ("reject", False)
+
+
+def test_the_first_model_has_only_floors_and_rules_to_meet():
+    candidate, _ = pair(400, accuracy=0.9)
+    good = decide(GateInput("first", ARTIFACT, candidate), RULES)
+    poor = decide(GateInput("first", ARTIFACT, candidate), replace(RULES, min_recall=0.99))
+
+    assert good.outcome == "promote"
+    assert any("no champion" in note for note in good.notes)
+    assert poor.outcome == "reject"
+    assert poor.objections[0].words.startswith("Recall of overall on 400 old images is 0.900")
+
+
+def test_an_interval_that_reaches_below_a_floor_is_noted():
+    candidate, _ = pair(200, accuracy=0.9)
+
+    decision = decide(GateInput("first", ARTIFACT, candidate), replace(RULES, min_recall=0.88))
+
+    assert decision.outcome == "promote"
+    assert any("interval reaches down to" in note for note in decision.notes)
+
+
+def test_on_recent_images_a_floor_forgives_a_candidate_that_is_no_worse_than_the_champion():
+    recent = pair(300, loss=-0.25, discordance=0.3, accuracy=0.3, name="recent")
+
+    decision = decide(given(pair(4_000), recent, reason="harm"), RULES)
+
+    assert decision.outcome == "promote"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"latency_ms": 2000.0}, "One image takes 2000.0 ms; at most 1000 ms allowed."),
+        ({"size_mb": 3000.0}, "The model is 3000.0 MB; at most 2000 MB allowed."),
+        ({"parity_ok": False}, "The exported model does not answer as the trained one does."),
+        ({"licence": "cc-by-nc-4.0"}, "The pretrained weights are under 'cc-by-nc-4.0', which gate.licences does not"),
+    ],
+)
+def test_technical_rules_reject_in_words(change, words):
+    decision = decide(replace(given(pair(4_000)), artifact=replace(ARTIFACT, **change)), RULES)
+
+    assert decision.outcome == "reject"
+    assert decision.objections[0].words.startswith(words)
+
+
+def test_models_judged_on_different_images_are_not_compared():
+    candidate, champion = pair(4_000)
+
+    decision = decide(given((candidate, replace(champion, fingerprint="other"))), RULES)
+
+    assert decision.outcome == "reject"
+    assert decision.checks == ()
+    assert decision.objections[0].words == "The candidate and the champion were not judged on the same old images."
+
+
+def test_groups_are_judged_watched_or_listed_by_their_size_and_required_ones_always_judged():
+    candidate, champion = pair(4_000)
+    few = tuple({"camera": "C" if place < 40 else "D" if place < 60 else "A"} for place in range(4_000))
+    told = given((replace(candidate, metadata=few), replace(champion, metadata=few)))
+
+    status = {one.group: one.status for one in decide(told, RULES).checks if one.name == "accuracy"}
+    required = decide(told, replace(RULES, required_groups=("camera=C",)))
+
+    assert status == {"overall": "judged", "camera=A": "judged", "camera=C": "watched", "camera=D": "listed"}
+    assert required.outcome == "undecided"
+    assert [one.group for one in required.objections] == ["camera=C"]
+
+
+def test_a_watched_group_is_rejected_only_for_a_clear_loss():
+    candidate, champion = pair(4_000)
+    member = np.arange(4_000) < 40
+    few = tuple({"camera": "C" if inside else "A"} for inside in member)
+    spoilt = np.where(member & (np.arange(4_000) % 3 == 0), 1 - candidate.truth, candidate.answer)
+
+    decision = decide(given((replace(candidate, metadata=few, answer=spoilt), replace(champion, metadata=few))), RULES)
+
+    assert decision.outcome == "reject"
+    assert {one.group for one in decision.objections} == {"camera=C"}
+
+
+def test_small_losses_do_not_add_up_past_the_anchor():
+    candidate, champion = pair(4_000, discordance=0.02)
+    anchor = replace(champion, answer=np.where(np.arange(4_000) % 2 == 0, champion.truth, champion.answer))
+
+    decision = decide(replace(given((candidate, champion)), anchor_old=anchor, anchor_title="birds:2"), RULES)
+
+    row = next(one for one in decision.checks if one.name == "anchor")
+    assert row.margin == pytest.approx(0.04)
+    assert row.result == "failed"
+    worse = replace(anchor, answer=anchor.truth)
+    assert decide(replace(given((candidate, champion)), anchor_old=worse), RULES).outcome == "reject"
+
+
+def test_a_candidate_that_is_surer_than_it_is_right_fails_on_calibration():
+    candidate, champion = pair(4_000, accuracy=0.9)
+
+    decision = decide(given((replace(candidate, confidence=np.full(4_000, 1.0)), champion)), RULES)
+
+    assert decision.outcome == "reject"
+    assert decision.objections[0].check == "calibration"
+
+
+def test_two_planned_readings_share_the_level_and_a_third_is_refused():
+    told = given(pair(4_000))
+
+    assert decide(told, replace(RULES, planned_readings=2)).outcome == "promote"
+    again = decide(replace(told, candidate_readings=2), replace(RULES, planned_readings=2))
+    assert again.outcome == "reject"
+    assert "already read 2 times" in again.objections[0].words
+
+
+def test_a_worn_judge_set_is_said_to_be_one():
+    decision = decide(replace(given(pair(900, discordance=0.01)), judge_readings=25), RULES)
+
+    assert any("were read 25 times and are only 900" in note for note in decision.notes)
+
+
+def test_a_decision_comes_back_from_json_as_it_was():
+    decision = decide(given(pair(300), pair(80, name="recent"), reason="harm"), RULES)
+
+    assert GateDecision.from_json(json.loads(json.dumps(decision.to_json(), allow_nan=False))) == decision
+
+
+def random_pair(images: int, loss: float, discordance: float, chance: np.random.Generator) -> tuple[Answers, Answers]:
+    shares = [(discordance + loss) / 2, (discordance - loss) / 2]
+    kinds = chance.choice(3, size=images, p=[1 - sum(shares), *shares])
+    truth = chance.integers(0, 2, images)
+    return answers(kinds != 1, truth), answers(kinds != 2, truth)
+
+
+@pytest.mark.slow
+def test_over_many_candidates_the_margin_is_kept_and_the_harmless_pass():
+    chance = np.random.default_rng(2)
+    rules = replace(RULES, overall_margin=0.05, class_margin=0.3, calibration_margin=1.0)
+    images = images_needed(rules.overall_margin, 0.06, power=0.9)
+
+    def promoted(loss: float) -> float:
+        told = [given(random_pair(images, loss, 0.06, chance)) for _ in range(120)]
+        return float(np.mean([decide(one, rules).outcome == "promote" for one in told]))
+
+    # Two standard errors of 120 runs: 4.0 points at 5 %, 5.5 points at 90 %.
+    assert promoted(rules.overall_margin) <= 0.09
+    assert promoted(0.0) >= 0.845
