@@ -1,0 +1,69 @@
+"""Refusals with stable codes, and the one shape in which they are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from models.images import ImageRefused
+from service.batcher import QueueFull
+from service.classifier import LogFull, NoModel
+
+STATUS_OF_IMAGE = {
+    "not_an_image": 422,
+    "truncated_image": 422,
+    "unsupported_format": 415,
+    "too_many_pixels": 413,
+    "too_many_bytes": 413,
+}
+
+
+@dataclass
+class Refusal(Exception):
+    """
+    A request that gets no answer.
+
+    Attributes:
+        code: stable, for programs.
+        message: one sentence for a person.
+    """
+
+    status: int
+    code: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """How a failure inside is told to the caller; None where it is a fault of ours."""
+    match error:
+        case Refusal():
+            return error
+        case ImageRefused():
+            return Refusal(STATUS_OF_IMAGE.get(error.code, 422), error.code, error.message)
+        case QueueFull():
+            return Refusal(429, "queue_full", "too many images are waiting; try again after the given seconds")
+        case NoModel():
+            return Refusal(
+                503, "no_model", "no model answers yet; `kedge train` makes the first, GET /v1/model says more"
+            )
+        case LogFull():
+            return Refusal(503, "log_full", "the disk has no room to log predictions; nothing is answered until it has")
+        case TimeoutError():
+            return Refusal(503, "deadline_exceeded", "the request took too long; send it again")
+    return None
+
+
+def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The refusal as a response, with Retry-After where coming back helps."""
+    all_headers = dict(headers or {})
+    if refusal.status in (429, 503):
+        all_headers.setdefault("Retry-After", "1")
+    if refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body was not read and will not be.
+        all_headers.setdefault("Connection", "close")
+    return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=all_headers)
