@@ -1,0 +1,1 @@
+"""The world now, held against the world the champion was trained on."""

@@ -1,0 +1,100 @@
+"""Training jobs: the newest in full, the others as a list."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from monitoring.console import words
+from monitoring.console.champion import report_href
+from monitoring.console.rows import Row, Rows
+
+TONES = {
+    "done": "good",
+    "running": "active",
+    "queued": "active",
+    "failed": "bad",
+    "refused": "bad",
+    "cancelled": "warn",
+}
+_REASONS = {
+    "harm": "Labels showed harm.",
+    "drift": "Drift was seen.",
+    "schedule": "It was time, by trigger.cron.",
+    "manual": "A person asked for it.",
+    "first": "The first training.",
+}
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """The newest job; `took` says how long it ran or has been running."""
+
+    state: str
+    tone: str
+    reason: str
+    asked_at: datetime
+    took: str
+    outcome: str
+    error: str
+    report_href: str
+
+
+@dataclass(frozen=True)
+class Job:
+    kind: str
+    state: str
+    tone: str
+    asked_at: datetime
+    reason: str
+
+
+def newest(found: Rows, present: datetime) -> Retrain | None:
+    """The newest job; None before the first."""
+    if not found.jobs:
+        return None
+    job = found.jobs[0]
+    took = ""
+    if job["started_at"] is not None:
+        until = job["finished_at"] or present
+        took = f"{'took' if job['finished_at'] else 'for'} {words.duration(until - job['started_at'])}"
+    return Retrain(
+        state=job["state"],
+        tone=TONES.get(job["state"], ""),
+        reason=reason(job),
+        asked_at=job["created_at"],
+        took=took,
+        outcome=outcome(job),
+        error=job["error"] or "",
+        report_href=report_href(_gate_report(found, job)),
+    )
+
+
+def listed(found: Rows) -> tuple[Job, ...]:
+    """The newest jobs, newest first."""
+    return tuple(
+        Job(job["kind"], job["state"], TONES.get(job["state"], ""), job["created_at"], reason(job))
+        for job in found.jobs[:_LISTED]
+    )
+
+
+def reason(job: Row) -> str:
+    """Why it was asked for, as a sentence."""
+    given: str = job["reason"]
+    return _REASONS.get(given, given)
+
+
+def outcome(job: Row) -> str:
+    """What came of it, in words; "" while nothing has."""
+    said: Mapping[str, Any] = job["outcome"] if isinstance(job["outcome"], Mapping) else {}
+    version, promoted = said.get("version"), said.get("promoted")
+    if version is None or promoted is None:
+        return ""
+    return f"v{version} was {'promoted' if promoted else 'not promoted'}"
+
+
+def _gate_report(found: Rows, job: Row) -> str | None:
+    # Newest first: the first gate report since the job began is its own, since jobs never overlap.
+    reports = (row for row in found.reports if row["kind"] == "gate" and row["at"] >= job["created_at"])
+    return next((row["object_key"] for row in reports), None)

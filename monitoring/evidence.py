@@ -1,0 +1,285 @@
+"""
+Evidence that the world has changed, with a stated number of false alarms a quarter.
+
+Each detector multiplies e-values into a Shiryaev-Roberts statistic, one per bet, kept as a logarithm; it alarms when
+their mean reaches a threshold that grows with the number of detectors in its lane and with the units (predictions,
+labels) it sees in a quarter. Under its null hypothesis a detector runs on average at least that many units before
+it alarms, whatever the dependence between detectors, so the alarms expected in a quarter stay within the budget.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import exp, inf, isfinite, log, log1p, sqrt
+
+GROSS = "gross"
+HARM = "labelled harm"
+BLOCKS = "blocks"
+LANES = (GROSS, HARM)
+CHANNELS = ("image statistics", "embedding", "output uncertainty", "metadata")
+
+# Each lane's share of the false-alarm budget; the block lane keeps its half while it calibrates.
+SHARES: Mapping[str, float] = {GROSS: 0.25, HARM: 0.25, BLOCKS: 0.5}
+# A threshold from less traffic than this would be too easy to reach: the trailing rate may be about to rise.
+LEAST_UNITS: Mapping[str, int] = {GROSS: 10_000, HARM: 100}
+
+_MOST_ERROR = 0.95
+_ONE_SIDED_95 = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """
+    What the person in charge decided.
+
+    Attributes:
+        false_alarms_per_quarter: Budget over all lanes.
+        harm_tolerance: Error above the champion's upper bound that is still fine, 0..1.
+        atypical_share: Share of atypical images that is still fine, 0..1; above any benign day, not "no change".
+        burn_in_blocks: Blocks the block lane needs before it can rank anything.
+    """
+
+    false_alarms_per_quarter: float = 1.0
+    harm_tolerance: float = 0.02
+    atypical_share: float = 0.20
+    burn_in_blocks: int = 14
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    One unit of one lane.
+
+    Attributes:
+        number: Counts up within the lane; one that was already applied changes nothing.
+        values: Detector name and value in 0..1 (1 = atypical, or an error). A detector that is not named, or whose
+            value is not a finite number, is left as it was.
+    """
+
+    lane: str
+    number: int
+    values: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """
+    One statistic of one lane.
+
+    Attributes:
+        null: Largest mean of the values that counts as no change, 0..1.
+        bets: Means it bets on, each above `null`.
+        log_r: Natural logarithm of the Shiryaev-Roberts statistic, one per bet; -inf before the first value.
+        units: Values seen since the reset.
+        total: Sum of those values.
+        alarmed_at: Number of the observation that first reached the threshold; None while it has not.
+    """
+
+    lane: str
+    name: str
+    null: float
+    bets: tuple[float, ...]
+    log_r: tuple[float, ...]
+    units: int = 0
+    total: float = 0.0
+    alarmed_at: int | None = None
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """
+    All detectors of one champion since its last reset.
+
+    Attributes:
+        units_per_quarter: Per lane, fixed at the reset from the trailing rate.
+        last_number: Per lane, the number of the newest observation applied; 0 before the first.
+        blocks: Whole blocks of traffic seen since the reset.
+        reset_reason: In words, why the state began anew.
+    """
+
+    model_version: int
+    reset_reason: str
+    detectors: tuple[Detector, ...]
+    units_per_quarter: Mapping[str, float]
+    last_number: Mapping[str, int]
+    blocks: int = 0
+
+
+@dataclass(frozen=True)
+class DetectorEvidence:
+    """Evidence of one detector, as drawn: an alarm once `log10_evidence` has reached `log10_threshold`."""
+
+    lane: str
+    detector: str
+    log10_evidence: float
+    log10_threshold: float
+    units: int
+    mean: float
+    null: float
+    alarmed_at: int | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """
+    The state in figures.
+
+    Attributes:
+        new_alarms: Detectors that reached their threshold during this update.
+        block_lane: In words, what the block lane can do so far.
+    """
+
+    detectors: tuple[DetectorEvidence, ...]
+    new_alarms: tuple[DetectorEvidence, ...]
+    block_lane: str
+
+    def alarms(self, lane: str) -> tuple[DetectorEvidence, ...]:
+        """Every detector of the lane that has alarmed since the reset."""
+        return tuple(found for found in self.detectors if found.lane == lane and found.alarmed_at is not None)
+
+
+def update(
+    state: EvidenceState, observation: Observation, settings: EvidenceSettings
+) -> tuple[EvidenceState, Evidence]:
+    """The state after one observation, and what it says; the same observation again changes nothing."""
+    return update_all(state, (observation,), settings)
+
+
+def update_all(
+    state: EvidenceState, observations: Iterable[Observation], settings: EvidenceSettings
+) -> tuple[EvidenceState, Evidence]:
+    """The state after observations in order, and what it says; those already applied change nothing."""
+    waiting: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    last = dict(state.last_number)
+    for observation in observations:
+        if observation.number <= last.get(observation.lane, 0):
+            continue
+        last[observation.lane] = observation.number
+        for name, value in observation.values:
+            if isfinite(value):
+                waiting.setdefault((observation.lane, name), []).append((observation.number, min(1.0, max(0.0, value))))
+    detectors, fresh = [], []
+    for detector in state.detectors:
+        values = waiting.get((detector.lane, detector.name))
+        if values:
+            limit = _log_threshold(state, detector, settings)
+            moved = _advance(detector, values, limit)
+            if moved.alarmed_at is not None and detector.alarmed_at is None:
+                fresh.append(moved.name + "\n" + moved.lane)
+            detectors.append(moved)
+        else:
+            detectors.append(detector)
+    state = replace(state, detectors=tuple(detectors), last_number=last)
+    return state, describe(state, settings, frozenset(fresh))
+
+
+def describe(state: EvidenceState, settings: EvidenceSettings, fresh: frozenset[str] = frozenset()) -> Evidence:
+    """The state in figures; `fresh` names detectors (name, line break, lane) that have alarmed just now."""
+    shown = tuple(
+        DetectorEvidence(
+            lane=detector.lane,
+            detector=detector.name,
+            log10_evidence=_log_mean(detector.log_r) / log(10) if detector.units else 0.0,
+            log10_threshold=_log_threshold(state, detector, settings) / log(10),
+            units=detector.units,
+            mean=detector.total / detector.units if detector.units else 0.0,
+            null=detector.null,
+            alarmed_at=detector.alarmed_at,
+        )
+        for detector in state.detectors
+    )
+    new = tuple(found for found in shown if f"{found.detector}\n{found.lane}" in fresh)
+    return Evidence(shown, new, block_lane(state, settings))
+
+
+def begin(
+    *,
+    model_version: int,
+    reason: str,
+    judged_errors: Mapping[str, tuple[int, int]],
+    settings: EvidenceSettings,
+    units_per_quarter: Mapping[str, float] | None = None,
+    last_number: Mapping[str, int] | None = None,
+) -> EvidenceState:
+    """
+    A state without any evidence: at a first training, a promotion, a rollback, or a person's word.
+
+    Args:
+        model_version: The champion that is watched.
+        reason: In words.
+        judged_errors: Per labelled-harm detector ("overall", "class=7", "camera=A"), the champion's errors and
+            images on the judge set.
+        settings: Budget and tolerances.
+        units_per_quarter: The trailing rate per lane; raised to at least 10,000 predictions and 100 labels.
+        last_number: Per lane, observations up to this number belong to the past.
+    """
+    rate = units_per_quarter or {}
+    gross = [_detector(GROSS, name, settings.atypical_share, (0.3, 0.5, 0.75, 0.95)) for name in CHANNELS]
+    harm = []
+    for name, (errors, images) in judged_errors.items():
+        null = min(_MOST_ERROR, wilson_upper(errors, images) + settings.harm_tolerance)
+        harm.append(_detector(HARM, name, null, tuple(null + step for step in (0.04, 0.10, 0.20, 0.40))))
+    return EvidenceState(
+        model_version=model_version,
+        reset_reason=reason,
+        detectors=(*gross, *harm),
+        units_per_quarter={lane: max(float(LEAST_UNITS[lane]), rate.get(lane, 0.0)) for lane in LANES},
+        last_number=dict(last_number or {}),
+    )
+
+
+def block_lane(state: EvidenceState, settings: EvidenceSettings) -> str:
+    """What the lane of day-long blocks says; it ranks blocks against blocks and needs a pool of them first."""
+    done = min(state.blocks, settings.burn_in_blocks)
+    return f"calibrating: {done} of {settings.burn_in_blocks} blocks; gross change and labelled harm are watched"
+
+
+def wilson_upper(errors: int, images: int) -> float:
+    """One-sided 95 % upper Wilson bound of an error rate; 1 without images."""
+    if images <= 0:
+        return 1.0
+    z, share = _ONE_SIDED_95, errors / images
+    centre = share + z * z / (2 * images)
+    spread = z * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return min(1.0, (centre + spread) / (1 + z * z / images))
+
+
+def _detector(lane: str, name: str, null: float, bets: tuple[float, ...]) -> Detector:
+    # A bet of 1 would lose everything at the first value of 0.
+    usable = tuple(min(bet, (1 + null) / 2 if bet >= 1 else bet) for bet in bets if bet > null)
+    return Detector(lane, name, null, usable, (-inf,) * len(usable))
+
+
+def _advance(detector: Detector, values: list[tuple[int, float]], limit: float) -> Detector:
+    null, log_r, alarmed_at = detector.null, list(detector.log_r), detector.alarmed_at
+    slopes = [(bet - null) / (null * (1 - null)) for bet in detector.bets]
+    for number, value in values:
+        for position, slope in enumerate(slopes):
+            # R <- (R + 1) * e, e = 1 + (x - p0)(q - p0) / (p0 (1 - p0)); log(R + 1) without overflow.
+            before = log_r[position]
+            grown = before + log1p(exp(-before)) if before > 0 else log1p(exp(before))
+            log_r[position] = grown + log1p((value - null) * slope)
+        # The mean can only reach the threshold when the largest does.
+        if alarmed_at is None and max(log_r) >= limit and _log_mean(log_r) >= limit:
+            alarmed_at = number
+    return replace(
+        detector,
+        log_r=tuple(log_r),
+        units=detector.units + len(values),
+        total=detector.total + sum(value for _, value in values),
+        alarmed_at=alarmed_at,
+    )
+
+
+def _log_threshold(state: EvidenceState, detector: Detector, settings: EvidenceSettings) -> float:
+    """Natural logarithm of N V / (B share); traffic that outgrows V raises the threshold and never lowers it."""
+    members = sum(1 for other in state.detectors if other.lane == detector.lane)
+    units = max(state.units_per_quarter[detector.lane], float(detector.units))
+    return log(members * units / (settings.false_alarms_per_quarter * SHARES[detector.lane]))
+
+
+def _log_mean(logs: Iterable[float]) -> float:
+    values = tuple(logs)
+    top = max(values)
+    if top == -inf:
+        return -inf
+    return top + log(sum(exp(value - top) for value in values) / len(values))

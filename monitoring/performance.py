@@ -1,0 +1,147 @@
+"""How right the answers were, where people said what they should have been."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+_TWO_SIDED_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share with its 95 % interval, 0..1; all None where nothing was counted."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Answers beside the truth; three sequences of one length."""
+
+    truth: tuple[str, ...]
+    answered: tuple[str, ...]
+    metadata: tuple[Mapping[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+@dataclass(frozen=True)
+class ClassPerformance:
+    """One class: `images` truly are of it, `answered` were said to be; Wilson intervals."""
+
+    label: str
+    images: int
+    answered: int
+    precision: Interval
+    recall: Interval
+    false_positive_rate: Interval
+
+
+@dataclass(frozen=True)
+class SubgroupPerformance:
+    """One value of one metadata column."""
+
+    column: str
+    value: str
+    images: int
+    right: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Of all labelled answers; classes and subgroups in the order of their names."""
+
+    images: int
+    right: int
+    accuracy: Interval
+    classes: tuple[ClassPerformance, ...]
+    subgroups: tuple[SubgroupPerformance, ...]
+
+
+def performance(rows: LabelledRows, subgroups: Sequence[str] = ()) -> Performance:
+    """Accuracy, precision and recall with Wilson intervals, per class and per value of the subgroup columns."""
+    right = np.array([truth == answer for truth, answer in zip(rows.truth, rows.answered, strict=True)], dtype=bool)
+    found = []
+    for column in subgroups:
+        for value, member in members(rows, column):
+            images, count = int(member.sum()), int(right[member].sum())
+            found.append(SubgroupPerformance(column, value, images, count, share(count, images)))
+    return Performance(
+        images=len(rows),
+        right=int(right.sum()),
+        accuracy=share(int(right.sum()), len(rows)),
+        classes=tuple(per_class(rows)),
+        subgroups=tuple(found),
+    )
+
+
+def per_class(rows: LabelledRows) -> list[ClassPerformance]:
+    """Every class that was true or answered at least once."""
+    truth, answered = np.array(rows.truth, dtype=object), np.array(rows.answered, dtype=object)
+    found = []
+    for label in sorted(set(rows.truth) | set(rows.answered)):
+        of_class, said = truth == label, answered == label
+        both = int((of_class & said).sum())
+        images, answers = int(of_class.sum()), int(said.sum())
+        found.append(
+            ClassPerformance(
+                label,
+                images,
+                answers,
+                precision=share(both, answers),
+                recall=share(both, images),
+                false_positive_rate=share(answers - both, len(rows) - images),
+            )
+        )
+    return found
+
+
+def members(rows: LabelledRows, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Each value of a metadata column with the rows that have it; rows without the column belong to none."""
+    values = np.array([row.get(column, "") for row in rows.metadata], dtype=object)
+    return [(str(value), values == value) for value in sorted(set(values) - {""})]
+
+
+def intersections(rows: LabelledRows, columns: Sequence[str]) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """Each pair of values of two columns that occurs: columns, values, and the rows that have both."""
+    found = []
+    for first, second in combinations(columns, 2):
+        for one, member in members(rows, first):
+            for other, also in members(rows, second):
+                if (member & also).any():
+                    found.append((f"{first} x {second}", f"{one} x {other}", member & also))
+    return found
+
+
+def labelled_rows(frame: pl.DataFrame, model_version: int | None = None) -> LabelledRows:
+    """The rows of `PredictionLog.labelled()`, of one version where it is given."""
+    if model_version is not None:
+        frame = frame.filter(pl.col("model_version") == model_version)
+    return LabelledRows(
+        truth=tuple(frame["true_label"].to_list()),
+        answered=tuple(frame["label"].to_list()),
+        metadata=tuple(json.loads(text) for text in frame["metadata"].to_list()),
+    )
+
+
+def share(count: int, of: int) -> Interval:
+    """A proportion with its two-sided 95 % Wilson interval."""
+    if of <= 0:
+        return Interval(None, None, None)
+    z, value = _TWO_SIDED_95, count / of
+    centre = value + z * z / (2 * of)
+    spread = z * sqrt(value * (1 - value) / of + z * z / (4 * of * of))
+    scale = 1 + z * z / of
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    # Rounding may leave 1e-17 beyond an end that is exact.
+    return Interval(value, max(0.0, min(value, low)), min(1.0, max(value, high)))

@@ -1,0 +1,345 @@
+"""The prediction log: every answer and every label, in two tables that grow without end."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from infra.clock import time_of_id
+from infra.settings import StorageSettings
+from infra.tables import Table
+from models.prediction import Label, Prediction
+
+Position = tuple[int, int]  # segment, place within it
+
+_TIME = pl.Datetime("us", "UTC")
+_FLOATS = pl.List(pl.Float32)
+_PLACE: dict[str, Any] = {"date": pl.String(), "spool": pl.String(), "segment": pl.Int64(), "position": pl.Int32()}
+_PREDICTIONS: dict[str, Any] = {
+    "id": pl.String(),
+    "at": _TIME,
+    "model_version": pl.Int32(),
+    "label": pl.String(),
+    "confidence": pl.Float32(),
+    "probabilities": _FLOATS,
+    "embedding": _FLOATS,
+    "statistics": _FLOATS,
+    "image_sha256": pl.String(),
+    "image_width": pl.Int32(),
+    "image_height": pl.Int32(),
+    "image_format": pl.String(),
+    "image_bytes": pl.Int64(),
+    "image_kept": pl.Boolean(),
+    "metadata": pl.String(),
+    "repeated": pl.Boolean(),
+    **_PLACE,
+}
+_LABELS: dict[str, Any] = {
+    "id": pl.String(),
+    "label": pl.String(),
+    "at": _TIME,
+    "labelled_by": pl.String(),
+    "sequence": pl.Int64(),
+    **_PLACE,
+}
+_ORDER = ("settled_at", "spool", "segment", "position")
+# A slot's rows lie in files of their own, so that reading what is new of one slot never opens another's.
+_PARTITIONS = ("date", "spool")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """
+    How far a reader has come: for each spool, the place of the last row it took. Empty: from the beginning.
+
+    Attributes:
+        places: spool to (segment, position).
+    """
+
+    places: Mapping[str, Position] = field(default_factory=dict)
+
+    def past(self, rows: Sequence["Place"]) -> "Cursor":
+        """The cursor after these rows, which must be a beginning of a slice that this cursor gave."""
+        places = dict(self.places)
+        for row in rows:
+            places[row.spool] = max(places.get(row.spool, (-1, -1)), (row.segment, row.position))
+        return Cursor(places)
+
+    def to_json(self) -> dict[str, list[int]]:
+        return {spool: list(place) for spool, place in sorted(self.places.items())}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Sequence[int]]) -> "Cursor":
+        return cls({spool: (int(segment), int(position)) for spool, (segment, position) in value.items()})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a prediction or label lies."""
+
+    spool: str
+    segment: int
+    position: int
+
+
+@dataclass(frozen=True)
+class LogSlice:
+    """
+    New predictions, in the order in which they count; each spool's own order is kept whatever its clock did.
+
+    Attributes:
+        rows: the predictions.
+        places: where each lies; as long as `rows`.
+        cursor: after all of them, also after those that were left out as repeated.
+    """
+
+    rows: tuple[Prediction, ...]
+    places: tuple[Place, ...]
+    cursor: Cursor
+    start: Cursor = field(default_factory=Cursor)
+
+    def cursor_after(self, count: int) -> Cursor:
+        """The cursor of a reader that takes only the first `count` rows."""
+        return self.cursor if count >= len(self.rows) else self.start.past(self.places[:count])
+
+
+@dataclass(frozen=True)
+class LabelSlice:
+    """New labels, in the order of their sequence, with the cursor after them."""
+
+    rows: tuple[Label, ...]
+    cursor: Cursor
+
+
+class PredictionLog:
+    """Appends by segment, exactly once; reads what is new, what was labelled, and what an id was answered."""
+
+    def __init__(self, storage: StorageSettings) -> None:
+        self.predictions = Table(storage, "predictions", _PREDICTIONS, _PARTITIONS)
+        self.labels = Table(storage, "labels", _LABELS, _PARTITIONS)
+
+    def append_predictions(self, app_id: str, version: int, records: Sequence[tuple[int, Prediction]]) -> bool:
+        """
+        Append one segment's predictions, once however often this is called.
+
+        Args:
+            app_id: the spool's slot.
+            version: the segment's number.
+            records: (position in the segment, prediction).
+
+        Returns:
+            False when the table had the segment already.
+        """
+        rows = [
+            {
+                **_fields(prediction),
+                "probabilities": _list(prediction.probabilities),
+                "embedding": None if prediction.embedding is None else _list(prediction.embedding),
+                "statistics": _list(prediction.statistics),
+                "metadata": json.dumps(dict(prediction.metadata), sort_keys=True),
+                **_place(prediction, app_id, version, position),
+            }
+            for position, prediction in records
+        ]
+        return self.predictions.append_once(app_id, version, pl.DataFrame(rows, schema=_PREDICTIONS))
+
+    def append_labels(self, app_id: str, version: int, records: Sequence[tuple[int, Label]]) -> bool:
+        """The same for one segment's labels."""
+        rows = [{**_fields(label), **_place(label, app_id, version, position)} for position, label in records]
+        return self.labels.append_once(app_id, version, pl.DataFrame(rows, schema=_LABELS))
+
+    def new_predictions(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LogSlice:
+        """
+        The predictions beyond the cursor, without those whose id had been answered before.
+
+        Rows of several spools are merged by the running maximum of their times within each spool, so that a
+        clock that jumps back neither hides a row nor disturbs its spool's order.
+
+        Args:
+            cursor: where the reader stands; by default at the beginning.
+            most_rows: a bound for memory; what is left is found by the next call.
+        """
+        frame = _beyond(self.predictions.scan(), cursor)
+        if frame is None:
+            return LogSlice((), (), cursor, cursor)
+        # Which rows come first is decided on three small columns; only those are then read in full.
+        chosen = _merged(frame.select("at", *_PLACE).collect()).head(most_rows)
+        if chosen.is_empty():
+            return LogSlice((), (), cursor, cursor)
+        whole = (
+            frame.collect()
+            if chosen.height < most_rows
+            else frame.join(
+                chosen.lazy().select("spool", "segment", "position"), on=["spool", "segment", "position"], how="semi"
+            ).collect()
+        )
+        ordered = _merged(whole)
+        end = cursor.past(_places(ordered))
+        first = ordered.filter(~pl.col("repeated")).unique("id", keep="first", maintain_order=True)
+        return LogSlice(_predictions(first), _places(first), end, cursor)
+
+    def new_labels(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LabelSlice:
+        """The labels beyond the cursor, every one of them: which counts for an id is for the reader to say."""
+        frame = _beyond(self.labels.scan(), cursor)
+        if frame is None:
+            return LabelSlice((), cursor)
+        rows = _merged(frame.collect()).head(most_rows)
+        return LabelSlice(_labels(rows.sort("sequence", maintain_order=True)), cursor.past(_places(rows)))
+
+    def predictions_by_id(self, ids: Iterable[str]) -> dict[str, Prediction]:
+        """The first prediction of each id that is in the log; ids that are not are left out."""
+        wanted = sorted(set(ids))
+        frame = self.predictions.scan()
+        if frame is None or not wanted:
+            return {}
+        found: dict[str, Prediction] = {}
+        days = _days_of(wanted)
+        if days:
+            found = _by_id(frame.filter(pl.col("date").is_in(days)), wanted)
+        # A caller's own ids say no date, and its own UUIDv7s may come from a clock that is wrong by days.
+        missing = [identifier for identifier in wanted if identifier not in found]
+        return found | _by_id(frame, missing) if missing else found
+
+    def labelled(self, since: date | None = None) -> pl.DataFrame:
+        """
+        Predictions joined to what they should have been: first prediction, last label of each id.
+
+        Columns: those of a prediction, and `true_label`, `labelled_at`, `labelled_by`, `sequence`; ordered by
+        sequence. Labels whose prediction is not in the log are left out (see `orphans`).
+
+        Args:
+            since: only predictions of this day (UTC) or later.
+        """
+        predictions, labels = self.predictions.scan(), self.labels.scan()
+        if predictions is None or labels is None:
+            return pl.DataFrame(schema=_JOINED)
+        if since is not None:
+            predictions = predictions.filter(pl.col("date") >= since.isoformat())
+        last = (
+            labels.sort("sequence", "spool", "segment", "position")
+            .unique("id", keep="last", maintain_order=True)
+            .select("id", true_label="label", labelled_at="at", labelled_by="labelled_by", sequence="sequence")
+        )
+        known = predictions.join(last.select("id"), on="id", how="semi")
+        joined = _first(known).join(last, on="id", how="inner").sort("sequence", "id")
+        return joined.select(list(_JOINED)).collect()
+
+    def last_labels(self) -> dict[str, Label]:
+        """The label that counts for each id: the last by the server's sequence."""
+        frame = self.labels.scan()
+        if frame is None:
+            return {}
+        last = frame.sort("sequence", "spool", "segment", "position").unique("id", keep="last").collect()
+        return {label.id: label for label in _labels(last)}
+
+    def orphans(self) -> int:
+        """How many labelled ids have no prediction in the log."""
+        labels, predictions = self.labels.scan(), self.predictions.scan()
+        if labels is None:
+            return 0
+        ids = labels.select("id").unique()
+        if predictions is not None:
+            ids = ids.join(predictions.select("id"), on="id", how="anti")
+        return int(ids.select(pl.len()).collect().item())
+
+    def recent(self, count: int) -> tuple[Prediction, ...]:
+        """The newest predictions, newest first."""
+        frame = self.predictions.scan()
+        if frame is None:
+            return ()
+        return _predictions(frame.sort("at", descending=True).head(count).collect())
+
+    def count(self) -> int:
+        """How many predictions the log holds, repeated ids included."""
+        frame = self.predictions.scan()
+        return 0 if frame is None else int(frame.select(pl.len()).collect().item())
+
+    def compact(self) -> int:
+        """Merge small files of both tables; returns how many were merged away."""
+        return self.predictions.compact() + self.labels.compact()
+
+
+def image_key(sha256: str) -> str:
+    """Where an image's bytes lie in the object store."""
+    return f"images/{sha256[:2]}/{sha256}"
+
+
+_JOINED: dict[str, Any] = _PREDICTIONS | {
+    "true_label": pl.String(),
+    "labelled_at": _TIME,
+    "labelled_by": pl.String(),
+    "sequence": pl.Int64(),
+}
+
+
+def _beyond(frame: pl.LazyFrame | None, cursor: Cursor) -> pl.LazyFrame | None:
+    if frame is None or not cursor.places:
+        return frame
+    # One filter a spool, on a partition column: files of what was read before are not even opened.
+    parts = [frame.filter(~pl.col("spool").is_in(list(cursor.places)))]
+    for spool, (segment, position) in cursor.places.items():
+        later = (pl.col("segment") > segment) | ((pl.col("segment") == segment) & (pl.col("position") > position))
+        parts.append(frame.filter((pl.col("spool") == spool) & (pl.col("segment") >= segment)).filter(later))
+    return pl.concat(parts)
+
+
+def _merged(frame: pl.DataFrame) -> pl.DataFrame:
+    settled = pl.col("at").cum_max().over("spool").alias("settled_at")
+    return frame.sort("spool", "segment", "position").with_columns(settled).sort(_ORDER)
+
+
+def _first(frame: pl.LazyFrame) -> pl.LazyFrame:
+    return frame.sort("at", "spool", "segment", "position").unique("id", keep="first", maintain_order=True)
+
+
+def _places(frame: pl.DataFrame) -> tuple[Place, ...]:
+    return tuple(Place(*place) for place in frame.select("spool", "segment", "position").iter_rows())
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return dict(vars(record))
+
+
+def _place(record: Prediction | Label, spool: str, segment: int, position: int) -> dict[str, Any]:
+    return {"date": record.at.date().isoformat(), "spool": spool, "segment": segment, "position": position}
+
+
+def _list(values: Any) -> list[float]:
+    floats: list[float] = np.asarray(values, dtype=np.float32).tolist()
+    return floats
+
+
+def _predictions(frame: pl.DataFrame) -> tuple[Prediction, ...]:
+    names = [field.name for field in dataclasses.fields(Prediction)]
+    columns: list[Any] = []
+    for name in names:
+        column = frame[name]
+        if name == "embedding":
+            columns.append([None if item is None else item.to_numpy() for item in column])
+        elif name in ("probabilities", "statistics"):
+            columns.append([tuple(item) for item in column.to_list()])
+        elif name == "metadata":
+            columns.append([json.loads(text) for text in column])
+        else:
+            columns.append(column.to_list())
+    return tuple(Prediction(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
+
+
+def _labels(frame: pl.DataFrame) -> tuple[Label, ...]:
+    rows = frame.select("id", "label", "at", "labelled_by", "sequence").iter_rows(named=True)
+    return tuple(Label(**row) for row in rows)
+
+
+def _by_id(frame: pl.LazyFrame, ids: Sequence[str]) -> dict[str, Prediction]:
+    rows = _predictions(_first(frame.filter(pl.col("id").is_in(ids))).collect())
+    return {prediction.id: prediction for prediction in rows}
+
+
+def _days_of(ids: Sequence[str]) -> list[str]:
+    times = [at for at in map(time_of_id, ids) if at is not None]
+    return sorted({(at + timedelta(days=offset)).date().isoformat() for at in times for offset in (-1, 0, 1)})

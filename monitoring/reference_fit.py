@@ -1,0 +1,120 @@
+"""Fitting a reference profile to scored images: centres, projection, limits, and what each metadata column is."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.batch import Batch, Floats
+from monitoring.evidence import CHANNELS
+from monitoring.image_stats import NAMES
+from monitoring.reference import CATEGORY, IDENTIFIER, NUMBER, Column, Projection, ReferenceProfile, robust_centre
+
+_COMPONENTS = 32
+_TYPICAL = 0.99
+_FEW_VALUES = 20
+# Smaller deviations than these are nothing to anybody, however constant the reference is.
+_LEAST_SCALE = {"brightness": 0.01, "contrast": 0.01, "sharpness": 0.003, "saturation": 0.01, "noise": 0.002,
+                "aspect": 0.02, "megapixels": 1e-4}  # fmt: skip
+
+
+def fit(
+    batch: Batch,
+    truth: Sequence[str],
+    *,
+    version: int,
+    classes: Sequence[str],
+    rounds: int,
+    judged_errors: Mapping[str, tuple[int, int]],
+    categories: frozenset[str] = frozenset(),
+) -> ReferenceProfile:
+    """
+    The profile of scored held-out images.
+
+    Args:
+        batch: `rounds` times the same images in the same order, each time distorted afresh.
+        truth: Label of each row.
+        version: Of the model.
+        classes: In the order of the probabilities.
+        rounds: See `batch`.
+        judged_errors: See `ReferenceProfile`.
+        categories: Metadata columns that are categories whatever their values look like.
+    """
+    images = len(batch) // rounds
+    median, scale = robust_centre(batch.statistics, np.array([_LEAST_SCALE.get(name, 1e-3) for name in NAMES]))
+    # Halves are made of images, not of rows: copies of one image in both halves would look too near.
+    distances = _held_out_distances(batch.embedding, np.tile(np.arange(images), rounds))
+    largest = np.nanmax(np.abs(batch.statistics - median) / scale, axis=1)
+    scores = {CHANNELS[0]: largest, CHANNELS[1]: distances, CHANNELS[2]: batch.entropy}
+    return ReferenceProfile(
+        version=version,
+        classes=tuple(classes),
+        images=images,
+        batch=batch,
+        truth=tuple(truth),
+        median=median,
+        scale=scale,
+        projection=_projection(batch.embedding),
+        distances=distances,
+        limits={channel: _limit(values) for channel, values in scores.items()},
+        columns=_columns(batch.metadata[:images], categories),
+        judged_errors=dict(judged_errors),
+    )
+
+
+def _projection(embedding: Floats) -> Projection:
+    mean = embedding.mean(axis=0)
+    _, singular, rows = np.linalg.svd(embedding - mean, full_matrices=False)
+    deviation = singular / np.sqrt(max(1, len(embedding) - 1))
+    # Directions in which the reference hardly varies would turn rounding into distance.
+    kept = int((deviation > 1e-3 * max(deviation[0], 1e-12)).sum())
+    size = max(1, min(_COMPONENTS, kept))
+    return Projection(mean, rows[:size], np.maximum(deviation[:size], 1e-9))
+
+
+def _held_out_distances(embedding: Floats, image_of_row: NDArray[np.intp]) -> Floats:
+    """Each row's distance from the centre of the other half of the images: on its own half it would look too near."""
+    distances = np.empty(len(embedding))
+    for half in (0, 1):
+        mine = image_of_row % 2 == half
+        if mine.all():
+            return _projection(embedding).distance(embedding)
+        if mine.any():
+            distances[mine] = _projection(embedding[~mine]).distance(embedding[mine])
+    return distances
+
+
+def _limit(scores: Floats) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(np.quantile(known, _TYPICAL, method="higher")) if len(known) else float("inf")
+
+
+def _columns(metadata: Sequence[Mapping[str, str]], categories: frozenset[str]) -> dict[str, Column]:
+    found = {}
+    for name in sorted({name for row in metadata for name in row}):
+        values = [value for row in metadata if (value := row.get(name, "")) != ""]
+        if values:
+            found[name] = _column(values, len(metadata), known_category=name in categories)
+    return found
+
+
+def _column(values: Sequence[str], images: int, *, known_category: bool) -> Column:
+    counts = Counter(values)
+    if known_category or len(counts) <= _FEW_VALUES:
+        return Column(CATEGORY, dict(sorted(counts.items())))
+    numbers = _numbers(counts)
+    if numbers is not None and not (len(counts) > 0.9 * images and (numbers == numbers.round()).all()):
+        return Column(NUMBER, {}, float(numbers.min()), float(numbers.max()))
+    # File names, counters, time stamps: nearly each image has its own, so a new one means nothing.
+    if numbers is not None or len(counts) > 0.2 * images:
+        return Column(IDENTIFIER, {})
+    return Column(CATEGORY, dict(sorted(counts.items())))
+
+
+def _numbers(counts: Mapping[str, int]) -> Floats | None:
+    try:
+        numbers = np.array([float(value) for value in counts])
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None

@@ -1,0 +1,170 @@
+"""
+The watcher: one look at the traffic, from what is new to a verdict.
+
+Gather, decide, act. Everything a look leaves behind is written in one transaction together with its cursors, so a
+look that is broken off and repeated counts nothing twice.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from infra.clock import now
+from infra.database import writing
+from models.registry import ModelVersion
+from monitoring import evidence, triage
+from monitoring.counting import Alarm, Counted, count
+from monitoring.fresh_labels import labels_so_far
+from monitoring.gathering import Gathered, gather
+from monitoring.reference import load_profile
+from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
+from monitoring.watch_place import WatchPlace
+from monitoring.watch_rows import LookedTwice, refused_at, write_beat, write_look, write_verdict_alone
+from monitoring.watch_state import WatchState, load_state, store_report_time
+from monitoring.window_report import ask_for_page
+from monitoring.windows import Window
+
+__all__ = ["Alarm", "TickOutcome", "WatchPlace", "tick"]
+
+_log = logging.getLogger(__name__)
+
+# A page takes seconds of a processor; while nothing alarms, one in ten minutes is enough.
+_PAGE_EVERY = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class TickOutcome:
+    """
+    What one look came to.
+
+    Attributes:
+        verdict: None when there is nothing to watch.
+        windows: Closed by this look.
+        alarms: Raised by this look.
+        job_id: Of the retrain that this look asked for; None when it asked for none.
+        page: The window whose page was asked for; None when none was due.
+        words: One sentence.
+    """
+
+    verdict: Verdict | None
+    windows: tuple[Window, ...]
+    alarms: tuple[Alarm, ...]
+    job_id: str | None
+    page: int | None
+    words: str
+
+
+def tick(place: WatchPlace) -> TickOutcome:
+    """
+    Look once: count what is new, close whole windows, reach a verdict, and ask for a retrain where it says so.
+
+    The page of the newest window is asked for where one is due; drawing it is another process's work.
+    """
+    champion = place.registry.champion()
+    if champion is None:
+        with writing(place.engine) as connection:
+            write_beat(connection)
+        return _nothing("There is no champion yet, so there is nothing to watch.")
+    profile = load_profile(place.engine, place.objects, place.name, champion.version)
+    before = load_state(place.engine, place.name)
+    if profile is None:
+        return _without_profile(place, champion, before)
+    gathered = gather(place, champion, profile, before)
+    counted = count(gathered, place.settings, now())
+    counted = replace(counted, state=replace(counted.state, labels=_labels(place, gathered, counted)))
+    verdict = triage.decide(_situation(place, counted), _rules(place))
+    counted = replace(counted, state=replace(counted.state, sequence=before.sequence + 1, action=verdict.action))
+    try:
+        job_id = write_look(place, counted, verdict, before, [row for _, row in gathered.labels.pairs])
+    except LookedTwice:
+        return _nothing("Another watcher looked at the same time; its look counts.")
+    if before.action and before.action != verdict.action:
+        _log.info("The verdict changes from %s to %s: %s", before.action, verdict.action, verdict.reasons[0])
+    page = _ask_for_page(place, gathered, counted)
+    return TickOutcome(verdict, counted.windows, counted.alarms, job_id, page, verdict.reasons[0])
+
+
+def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSoFar:
+    """Labels so far; counted anew only when something about them can have changed."""
+    before, state, champion = gathered.state, counted.state, gathered.champion
+    refused = refused_at(place.engine, champion.created_at)
+    same_champion = before.evidence is not None and before.evidence.model_version == champion.version
+    unchanged = (
+        same_champion
+        and not gathered.labels.pairs
+        and before.alarmed == state.alarmed
+        and before.look.new_sources == state.look.new_sources
+        and (refused is None) == (state.labels.since_refusal is None)
+    )
+    if unchanged:
+        return state.labels
+    return labels_so_far(
+        place.log,
+        gathered.profile,
+        since=champion.created_at,
+        refused_at=refused,
+        alarmed=[one.detector for one in counted.evidence.alarms(evidence.GROSS)],
+        source=place.settings.data.source,
+    )
+
+
+def _situation(place: WatchPlace, counted: Counted) -> Situation:
+    detectors = counted.evidence.detectors
+    labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
+    return Situation(
+        evidence=counted.evidence,
+        look=counted.state.look,
+        labels=counted.state.labels,
+        predictions=counted.state.predictions,
+        window=place.settings.monitor.window,
+        source=place.settings.data.source,
+        feedback_is_random=place.settings.monitor.feedback_is_random,
+        harm_labels=labels[0] if labels else 0,
+    )
+
+
+def _rules(place: WatchPlace) -> TriageRules:
+    trigger = place.settings.trigger
+    return TriageRules(
+        least_fresh_labels=trigger.least_fresh_labels,
+        least_labels_in_changed_region=trigger.least_labels_in_changed_region,
+        retrain_on_harm=trigger.retrain_on_harm,
+    )
+
+
+def _ask_for_page(place: WatchPlace, gathered: Gathered, counted: Counted) -> int | None:
+    """Ask for the page of the newest window where one is due; whatever goes wrong with it, the look stands."""
+    last = gathered.state.report_at
+    if not counted.windows or not (counted.alarms or last is None or now() - last >= _PAGE_EVERY):
+        return None
+    window = counted.windows[-1]
+    inside = [
+        row
+        for row in gathered.slice.rows
+        if row.model_version == window.model_version and window.started_at <= row.at <= window.ended_at
+    ]
+    try:
+        truths = {identifier: label.label for identifier, label in place.log.last_labels().items()}
+        profile, mine = gathered.profile, inside[: window.predictions]
+        ask_for_page(place.engine, place.objects, place.settings, window, profile, mine, truths)
+        store_report_time(place.engine, place.name, now())
+    except Exception:  # noqa: BLE001 - a page is never worth a look
+        _log.exception("The page of window %d could not be asked for", window.sequence)
+        return None
+    return window.sequence
+
+
+def _without_profile(place: WatchPlace, champion: ModelVersion, before: WatchState) -> TickOutcome:
+    """The champion serves, but nothing can be compared: say so at every look, and take nothing as seen."""
+    words = (
+        f"{champion.title} has no reference profile, so drift is not watched; "
+        "`kedge train` and `kedge retrain` write one with their model."
+    )
+    verdict = Verdict(triage.NOTHING, (words,), ("A champion with a reference profile.",))
+    state = replace(before, sequence=before.sequence + 1, action=verdict.action)
+    write_verdict_alone(place, state, champion.version, verdict)
+    return TickOutcome(verdict, (), (), None, None, words)
+
+
+def _nothing(words: str) -> TickOutcome:
+    return TickOutcome(None, (), (), None, None, words)

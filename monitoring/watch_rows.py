@@ -1,0 +1,184 @@
+"""What one look leaves behind: all rows in one transaction, so that a look is written whole or not at all."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.clock import now
+from infra.database import reading, writing
+from infra.jobs import OPEN, queue_job_within
+from infra.ledger import append_within
+from models.prediction import Prediction
+from monitoring.counting import Counted
+from monitoring.performance import labelled_rows, performance
+from monitoring.triage import Verdict
+from monitoring.watch_place import WatchPlace
+from monitoring.watch_state import WatchState, store_state
+from monitoring.windows import Window, windows_since, with_labels
+
+
+class LookedTwice(Exception):
+    """Another watcher looked at the same time; its look counts, and nothing of this one was written."""
+
+
+def write_look(
+    place: WatchPlace,
+    counted: Counted,
+    verdict: Verdict,
+    before: WatchState,
+    labelled: Sequence[Prediction],
+) -> str | None:
+    """
+    Write everything; gives the id of the retrain job that was asked for, None when none was.
+
+    Args:
+        place: Where to.
+        counted: What this look found.
+        verdict: What it concluded.
+        before: The state that it started from.
+        labelled: Predictions that were labelled since: the windows they lie in get their figures anew.
+
+    Raises:
+        LookedTwice: somebody else has looked since `before` was read.
+    """
+    rescored = _rescored(place, labelled, counted.windows)
+    with writing(place.engine) as connection:
+        if not store_state(connection, place.name, counted.state):
+            raise LookedTwice
+        for window in counted.windows:
+            connection.execute(schema.windows.insert().values(**window.row()))
+        for sequence, summary in rescored.items():
+            table = schema.windows
+            mine = (table.c.name == place.name) & (table.c.sequence == sequence)
+            connection.execute(table.update().where(mine).values(summary=dict(summary)))
+        for alarm in counted.alarms:
+            connection.execute(schema.alarms.insert().values(name=place.name, **vars(alarm)))
+        _write_verdict(connection, place.name, counted, verdict)
+        job_id = _ask_for_retrain(connection, place, counted, verdict) if verdict.starts_retrain else None
+        write_beat(connection)
+        if counted.windows or counted.alarms or verdict.action != before.action or job_id:
+            append_within(connection, "watch", "look", _facts(counted, verdict, before, job_id))
+    return job_id
+
+
+def write_verdict_alone(place: WatchPlace, state: WatchState, version: int, verdict: Verdict) -> None:
+    """A look that could count nothing: its verdict and its sign of life."""
+    with writing(place.engine) as connection:
+        if store_state(connection, place.name, state):
+            row = _verdict_row(place.name, state, version, verdict, verdict.to_json())
+            connection.execute(schema.verdicts.insert().values(**row))
+        write_beat(connection)
+
+
+def write_beat(connection: sa.Connection) -> None:
+    """The watcher's sign of life."""
+    table = schema.heartbeats
+    values = {"at": now(), "pid": os.getpid()}
+    if connection.execute(table.update().where(table.c.process == "watch").values(**values)).rowcount == 0:
+        connection.execute(table.insert().values(process="watch", **values))
+
+
+def refused_at(engine: sa.Engine, since: datetime) -> datetime | None:
+    """When the newest refused retrain since then was asked for."""
+    jobs = schema.jobs
+    query = sa.select(sa.func.max(jobs.c.created_at)).where(
+        jobs.c.kind == "retrain", jobs.c.state == "refused", jobs.c.created_at >= since
+    )
+    with reading(engine) as connection:
+        found: datetime | None = connection.execute(query).scalar()
+    return found
+
+
+def _rescored(
+    place: WatchPlace, labelled: Sequence[Prediction], closed: Sequence[Window]
+) -> dict[int, Mapping[str, Any]]:
+    """Summaries with their labelled figures anew, of windows just closed and of those with new labels."""
+    times = [row.at for row in labelled] + [window.started_at for window in closed]
+    if not times:
+        return {}
+    rows = [*windows_since(place.engine, place.name, min(times)), *(window.row() for window in closed)]
+    if not rows:
+        return {}
+    frame = place.log.labelled(since=min(row["started_at"] for row in rows).date())
+    new = {window.sequence for window in closed}
+    found: dict[int, Mapping[str, Any]] = {}
+    for row in rows:
+        first, last, version = row["started_at"], row["ended_at"], row["model_version"]
+        touched = any(first <= one.at <= last and one.model_version == version for one in labelled)
+        if touched or row["sequence"] in new:
+            inside = labelled_rows(frame.filter(frame["at"].is_between(first, last)), version)
+            if len(inside):
+                figures = performance(inside, place.settings.data.subgroups)
+                found[row["sequence"]] = with_labels(row["summary"], figures)
+    return found
+
+
+def _write_verdict(connection: sa.Connection, name: str, counted: Counted, verdict: Verdict) -> None:
+    state = counted.state
+    assert state.evidence is not None, "the evidence was begun"
+    facts = {
+        **verdict.to_json(),
+        "labels": vars(state.labels),
+        "look": vars(state.look),
+        "predictions": state.predictions,
+        "block_lane": counted.evidence.block_lane,
+        "detectors": [asdict(one) for one in counted.evidence.detectors],
+    }
+    row = _verdict_row(name, state, state.evidence.model_version, verdict, facts)
+    connection.execute(schema.verdicts.insert().values(**row))
+
+
+def _verdict_row(
+    name: str, state: WatchState, version: int, verdict: Verdict, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "sequence": state.sequence,
+        "at": now(),
+        "model_version": version,
+        "action": verdict.action,
+        "reasons": list(verdict.reasons),
+        "window_sequence": state.windows or None,
+        "evidence": dict(facts),
+    }
+
+
+def _ask_for_retrain(connection: sa.Connection, place: WatchPlace, counted: Counted, verdict: Verdict) -> str | None:
+    """Queue a retrain unless one is open or the cool-down is on; the alarms behind it then count as acted on."""
+    jobs, alarms = schema.jobs, schema.alarms
+    if connection.execute(sa.select(jobs.c.id).where(jobs.c.state.in_(OPEN)).limit(1)).first() is not None:
+        return None
+    ended = connection.execute(sa.select(sa.func.max(jobs.c.finished_at)).where(jobs.c.kind == "retrain")).scalar()
+    if ended is not None and now() - ended < timedelta(minutes=place.settings.trigger.cooldown_minutes):
+        return None
+    facts = {
+        "verdict": counted.state.sequence,
+        "window": counted.state.windows or None,
+        "reasons": list(verdict.reasons),
+        "labels": vars(counted.state.labels),
+        "avoidable_error": verdict.avoidable_error,
+    }
+    job = queue_job_within(connection, "retrain", "harm", facts)
+    open_alarms = (alarms.c.name == place.name) & alarms.c.acted_on_at.is_(None)
+    connection.execute(alarms.update().where(open_alarms).values(acted_on_at=now()))
+    return job.id
+
+
+def _facts(counted: Counted, verdict: Verdict, before: WatchState, job_id: str | None) -> dict[str, Any]:
+    state = counted.state
+    return {
+        "verdict": state.sequence,
+        "action": verdict.action,
+        "before": before.action,
+        "reasons": list(verdict.reasons),
+        "model_version": None if state.evidence is None else state.evidence.model_version,
+        "windows": [window.sequence for window in counted.windows],
+        "alarms": [{"id": alarm.id, "lane": alarm.lane, "detector": alarm.detector} for alarm in counted.alarms],
+        "labels": vars(state.labels),
+        "retrain_job": job_id,
+    }

@@ -1,0 +1,157 @@
+"""What the watcher remembers between two looks: one row per model."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.clock import now
+from infra.database import reading, writing
+from models.prediction import Label
+from monitoring.evidence import Detector, EvidenceState
+from monitoring.faults import Look
+from monitoring.prediction_log import Cursor
+from monitoring.triage import LabelsSoFar
+
+
+@dataclass(frozen=True)
+class BlockCount:
+    """The block that traffic is in: its number since 1970, and its predictions so far with those carried over."""
+
+    number: int = 0
+    predictions: int = 0
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """
+    Everything that is carried from one look to the next.
+
+    Attributes:
+        sequence: Looks so far; two watchers at once are told apart by it.
+        evidence: Of the champion; None before the first look at it.
+        windows_until: Predictions up to here lie in closed windows.
+        seen_until: Predictions up to here have been counted as evidence.
+        labels_until: Labels up to here have been counted.
+        waiting: Labels whose prediction had not reached the log yet.
+        windows: Windows closed so far; the newest one's number.
+        predictions: Of the champion, since the reset.
+        alarmed: Detectors whose alarm has a row, as "lane/detector".
+        action: Of the newest verdict.
+        report_at: When a window's page was last tried.
+    """
+
+    sequence: int = 0
+    evidence: EvidenceState | None = None
+    windows_until: Cursor = field(default_factory=Cursor)
+    seen_until: Cursor = field(default_factory=Cursor)
+    labels_until: Cursor = field(default_factory=Cursor)
+    waiting: tuple[Label, ...] = ()
+    windows: int = 0
+    predictions: int = 0
+    block: BlockCount = field(default_factory=BlockCount)
+    look: Look = field(default_factory=Look)
+    labels: LabelsSoFar = field(default_factory=LabelsSoFar)
+    alarmed: tuple[str, ...] = ()
+    action: str = ""
+    report_at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "evidence": None if self.evidence is None else _evidence_json(self.evidence),
+            "windows_until": self.windows_until.to_json(),
+            "seen_until": self.seen_until.to_json(),
+            "labels_until": self.labels_until.to_json(),
+            "waiting": [{**vars(label), "at": label.at.isoformat()} for label in self.waiting],
+            "windows": self.windows,
+            "predictions": self.predictions,
+            "block": vars(self.block),
+            "look": vars(self.look),
+            "labels": vars(self.labels),
+            "alarmed": list(self.alarmed),
+            "action": self.action,
+            "report_at": None if self.report_at is None else self.report_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, sequence: int, document: Mapping[str, Any]) -> "WatchState":
+        return cls(
+            sequence=sequence,
+            evidence=None if document["evidence"] is None else _evidence(document["evidence"]),
+            windows_until=Cursor.from_json(document["windows_until"]),
+            seen_until=Cursor.from_json(document["seen_until"]),
+            labels_until=Cursor.from_json(document["labels_until"]),
+            waiting=tuple(Label(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in document["waiting"]),
+            windows=document["windows"],
+            predictions=document["predictions"],
+            block=BlockCount(**document["block"]),
+            look=Look(**document["look"]),
+            labels=LabelsSoFar(**document["labels"]),
+            alarmed=tuple(document["alarmed"]),
+            action=document["action"],
+            report_at=None if document["report_at"] is None else datetime.fromisoformat(document["report_at"]),
+        )
+
+
+def load_state(engine: sa.Engine, name: str) -> WatchState:
+    """The newest state of the model; a blank one before the first look."""
+    table = schema.watch_states
+    with reading(engine) as connection:
+        row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
+    return WatchState() if row is None else WatchState.from_json(row["sequence"], row["state"])
+
+
+def store_state(connection: sa.Connection, name: str, state: WatchState) -> bool:
+    """Write the state if nobody else has looked since it was read; whether it was written."""
+    table = schema.watch_states
+    values = {
+        "version": None if state.evidence is None else state.evidence.model_version,
+        "state": state.to_json(),
+        "sequence": state.sequence,
+        "updated_at": now(),
+    }
+    before = connection.execute(sa.select(table.c.sequence).where(table.c.name == name)).scalar()
+    if before is None:
+        connection.execute(table.insert().values(name=name, **values))
+        return True
+    if before != state.sequence - 1:
+        return False
+    connection.execute(table.update().where(table.c.name == name).values(**values))
+    return True
+
+
+def store_report_time(engine: sa.Engine, name: str, at: datetime) -> None:
+    """Remember when a page was last written; a look that came in between keeps all else."""
+    table = schema.watch_states
+    with writing(engine) as connection:
+        state = connection.execute(sa.select(table.c.state).where(table.c.name == name)).scalar()
+        if state is not None:
+            moved = {**state, "report_at": at.isoformat()}
+            connection.execute(table.update().where(table.c.name == name).values(state=moved))
+
+
+def _evidence_json(state: EvidenceState) -> dict[str, Any]:
+    document = dataclasses.asdict(state)
+    for detector in document["detectors"]:
+        # JSON has no infinity.
+        detector["log_r"] = [None if value == -inf else value for value in detector["log_r"]]
+    return document
+
+
+def _evidence(document: Mapping[str, Any]) -> EvidenceState:
+    detectors = tuple(
+        Detector(
+            **{
+                **entry,
+                "bets": tuple(entry["bets"]),
+                "log_r": tuple(-inf if value is None else value for value in entry["log_r"]),
+            }
+        )
+        for entry in document["detectors"]
+    )
+    return EvidenceState(**{**document, "detectors": detectors})

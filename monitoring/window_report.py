@@ -1,0 +1,158 @@
+"""The page of a window: what it is to show, asked for by the watcher and drawn by a process of its own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from infra import schema
+from infra.clock import new_id, now
+from infra.database import reading, writing
+from infra.objects import ObjectStore
+from infra.settings import Settings
+from models.prediction import Prediction
+from monitoring.batch import Batch, batch_of
+from monitoring.image_stats import NAMES
+from monitoring.reference import CATEGORY, NUMBER, ReferenceProfile
+from monitoring.windows import Window
+
+_MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class WantedPage:
+    """A page that somebody asked for; `columns_key` is where the object store has what it is to show."""
+
+    id: str
+    name: str
+    window: int
+    columns_key: str
+    facts: Mapping[str, Any]
+
+
+def ask_for_page(
+    engine: sa.Engine,
+    objects: ObjectStore,
+    settings: Settings,
+    window: Window,
+    profile: ReferenceProfile,
+    predictions: Sequence[Prediction],
+    truths: Mapping[str, str],
+) -> str:
+    """
+    Put down what the window's page is to show, for `monitoring.evidently_page` to draw; gives the key of its row.
+
+    The columns go into the object store and a row of `reports` without a page says that one is wanted: the watcher
+    never waits for a drawing, and a drawing that fails takes nobody with it.
+
+    Args:
+        engine: Where the row goes.
+        objects: Where the columns go.
+        settings: For the sample's size.
+        window: A closed one.
+        profile: The reference of the window's model version.
+        predictions: The window's, in order.
+        truths: Prediction id to label, where one has come in.
+    """
+    title = f"Window {window.sequence} of {window.name}:{window.model_version} beside its reference"
+    columns = report_columns(profile, predictions, truths, settings.monitor.report_images)
+    key = f"reports/window-{window.name}-{window.sequence}.json"
+    objects.put(key, json.dumps({"title": title, **columns}).encode())
+    identifier = new_id()
+    facts = {"name": window.name, "window": window.sequence, "model_version": window.model_version, "wanted": key}
+    row = {"id": identifier, "kind": "window", "at": now(), "title": title, "object_key": "", "facts": facts}
+    with writing(engine) as connection:
+        connection.execute(schema.reports.insert().values(**row))
+    return identifier
+
+
+def wanted_pages(engine: sa.Engine) -> tuple[WantedPage, ...]:
+    """Pages that were asked for and neither drawn nor given up, newest first: the newest is what people look for."""
+    table = schema.reports
+    query = sa.select(table).where(table.c.kind == "window", table.c.object_key == "").order_by(table.c.id.desc())
+    with reading(engine) as connection:
+        rows = connection.execute(query).mappings().all()
+    return tuple(
+        WantedPage(row["id"], row["facts"]["name"], row["facts"]["window"], row["facts"]["wanted"], row["facts"])
+        for row in rows
+        if "error" not in row["facts"]
+    )
+
+
+def note_page(engine: sa.Engine, page: WantedPage, key: str, facts: Mapping[str, Any]) -> None:
+    """Say that a page is drawn (its key), or given up (no key, and an `error` among the facts)."""
+    windows, reports = schema.windows, schema.reports
+    with writing(engine) as connection:
+        connection.execute(
+            reports.update()
+            .where(reports.c.id == page.id)
+            .values(object_key=key, facts={**page.facts, **facts}, at=now())
+        )
+        if key:
+            mine = (windows.c.name == page.name) & (windows.c.sequence == page.window)
+            connection.execute(windows.update().where(mine).values(report_key=key))
+
+
+def report_columns(
+    profile: ReferenceProfile, predictions: Sequence[Prediction], truths: Mapping[str, str], most: int
+) -> dict[str, Any]:
+    """
+    Both sides as columns of plain JSON, an evenly spread part of at most `most` rows each.
+
+    Columns that are empty, constant on both sides, or identifiers are left out: there is nothing to draw.
+    """
+    taken = [predictions[place] for place in _spread(len(predictions), most)]
+    window = batch_of(taken, len(profile.classes), profile.embedding_size)
+    known = [truths.get(row.id) for row in taken]
+    places = _spread(len(profile.plain), most)
+    sides = {
+        "reference": _side(profile, profile.plain, places, [profile.truth[place] for place in places]),
+        "window": _side(profile, window, list(range(len(window))), known),
+    }
+    numeric = [name for name in sides["window"]["numeric"] if _is_drawable(sides, "numeric", name)]
+    category = [name for name in sides["window"]["category"] if _is_drawable(sides, "category", name)]
+    return {
+        **{side: {**columns["numeric"], **columns["category"], "label": columns["label"]}
+           for side, columns in sides.items()},
+        "numeric": numeric,
+        "category": category,
+        "classes": list(profile.classes),
+    }  # fmt: skip
+
+
+def _side(
+    profile: ReferenceProfile, batch: Batch, places: Sequence[int], truth: Sequence[str | None]
+) -> dict[str, Any]:
+    numeric = {name: batch.statistics[places, index] for index, name in enumerate(NAMES)}
+    numeric |= {"confidence": batch.confidence[places], "entropy": batch.entropy[places]}
+    for index, label in enumerate(profile.classes[:_MOST_CLASSES]):
+        numeric[f"probability of {label}"] = batch.probabilities[places, index]
+    category = {"predicted class": [batch.labels[place] for place in places]}
+    for name, column in profile.columns.items():
+        values = [batch.metadata[place].get(name, "") for place in places]
+        if column.kind == CATEGORY:
+            category[f"metadata: {name}"] = [value or "(missing)" for value in values]
+        elif column.kind == NUMBER:
+            numeric[f"metadata: {name}"] = np.array([_number(value) for value in values])
+    plain = {name: [float(value) if np.isfinite(value) else None for value in column]
+             for name, column in numeric.items()}  # fmt: skip
+    return {"numeric": plain, "category": category, "label": list(truth)}
+
+
+def _is_drawable(sides: Mapping[str, Any], kind: str, name: str) -> bool:
+    both = [[value for value in sides[side][kind].get(name, []) if value is not None] for side in sides]
+    return all(both) and len(set(both[0]) | set(both[1])) > 1
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []

@@ -1,0 +1,168 @@
+"""Windows: what is reported and drawn, a fixed number of predictions at a time."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.database import reading
+from models.prediction import Prediction
+from monitoring.evidence import DetectorEvidence
+from monitoring.performance import Interval, Performance
+from monitoring.signals import DriftReport, Signal
+
+FULL, SUCCEEDED = "full", "the champion changed"
+
+
+@dataclass(frozen=True)
+class SubgroupCount:
+    """One value of a subgroup column: how many predictions, and of the labelled ones how many were right."""
+
+    column: str
+    value: str
+    predictions: int
+    labelled: int = 0
+    right: int = 0
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassRates:
+    """One class among the labelled predictions of a window; None where nothing was counted."""
+
+    label: str
+    images: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class WindowSummary:
+    """
+    A window in figures, as kept in its row.
+
+    Attributes:
+        closed_because: "full", or "the champion changed" for the rest of a predecessor's predictions.
+        labelled: Predictions with a label so far; grows while labels come in.
+        atypical: Channel to the share of atypical predictions, 0..1.
+        mix: Predicted class to its share, 0..1.
+        evidence: As it stood when the window closed.
+    """
+
+    predictions: int
+    model_version: int
+    closed_because: str
+    labelled: int
+    right: int
+    accuracy: Interval
+    atypical: Mapping[str, float]
+    signals: tuple[Signal, ...]
+    evidence: tuple[DetectorEvidence, ...]
+    block_lane: str
+    mix: Mapping[str, float]
+    subgroups: tuple[SubgroupCount, ...]
+    classes: tuple[ClassRates, ...]
+    new_values: Mapping[str, Mapping[str, int]]
+    repeated_images: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    Consecutive predictions of one model version.
+
+    Attributes:
+        sequence: Counts from 1 per model name, without gaps.
+        started_at, ended_at: Times of its earliest and latest prediction.
+    """
+
+    name: str
+    sequence: int
+    model_version: int
+    started_at: datetime
+    ended_at: datetime
+    predictions: int
+    summary: WindowSummary
+
+    def row(self) -> dict[str, Any]:
+        """As the table `windows` keeps it."""
+        return {**vars(self), "summary": self.summary.to_json(), "report_key": None}
+
+
+def summarise(
+    predictions: Sequence[Prediction],
+    report: DriftReport,
+    *,
+    subgroups: Sequence[str],
+    evidence: Sequence[DetectorEvidence],
+    block_lane: str,
+    closed_because: str = FULL,
+) -> WindowSummary:
+    """A window without any label yet; `with_labels` adds them as they arrive."""
+    total = max(1, len(predictions))
+    mix = Counter(row.label for row in predictions)
+    counts = [
+        SubgroupCount(column, value, count)
+        for column in subgroups
+        for value, count in sorted(Counter(row.metadata.get(column, "") for row in predictions).items())
+        if value != ""
+    ]
+    return WindowSummary(
+        predictions=len(predictions),
+        model_version=predictions[0].model_version if predictions else 0,
+        closed_because=closed_because,
+        labelled=0,
+        right=0,
+        accuracy=Interval(None, None, None),
+        atypical=report.atypical,
+        signals=report.signals,
+        evidence=tuple(evidence),
+        block_lane=block_lane,
+        mix={label: count / total for label, count in sorted(mix.items())},
+        subgroups=tuple(counts),
+        classes=(),
+        new_values=report.new_values,
+        repeated_images=len(predictions) - len({row.image_sha256 for row in predictions}),
+        notes=report.notes,
+    )
+
+
+def with_labels(summary: Mapping[str, Any], found: Performance) -> dict[str, Any]:
+    """A summary's JSON with its labelled figures replaced."""
+    of_subgroup = {(one.column, one.value): one for one in found.subgroups}
+    subgroups = []
+    for entry in summary["subgroups"]:
+        labelled = of_subgroup.get((entry["column"], entry["value"]))
+        if labelled is not None:
+            accuracy = labelled.accuracy
+            figures = {"labelled": labelled.images, "right": labelled.right, "accuracy": accuracy.value}
+            entry = {**entry, **figures, "low": accuracy.low, "high": accuracy.high}  # noqa: PLW2901
+        subgroups.append(entry)
+    classes = [ClassRates(one.label, one.images, one.precision.value, one.recall.value) for one in found.classes]
+    return {
+        **summary,
+        "labelled": found.images,
+        "right": found.right,
+        "accuracy": dataclasses.asdict(found.accuracy),
+        "subgroups": subgroups,
+        "classes": [dataclasses.asdict(one) for one in classes],
+    }
+
+
+def windows_since(engine: sa.Engine, name: str, moment: datetime) -> list[Mapping[str, Any]]:
+    """Rows of windows that ended at or after `moment`, oldest first."""
+    table = schema.windows
+    query = sa.select(table).where(table.c.name == name, table.c.ended_at >= moment).order_by(table.c.sequence)
+    with reading(engine) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,97 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infra.errors import UserError
+from models.examples import Example
+from models.gate_records import Answers
+from models.runtime import Runtime
+from monitoring.batch import batch_of
+from monitoring.reference import ReferenceProfile
+from monitoring.reference_build import build, distorted, judged_errors
+from monitoring.signals import drift_report
+from tests.service.cards import CLASSES, write_candidate
+
+COLOURS = {"dark": (20, 20, 20), "light": (230, 230, 230), "red": (200, 30, 30)}
+
+
+def card(label: str, chance: np.random.Generator) -> bytes:
+    pixels = np.full((40, 40, 3), COLOURS[label]) + chance.normal(0, 8, (40, 40, 3)) + chance.normal(0, 5, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    return Runtime.open(write_candidate(tmp_path / "candidate"))
+
+
+def profile_of(runtime: Runtime, images: int) -> ReferenceProfile:
+    chance = np.random.default_rng(0)
+    cards = {f"card-{place}": card(CLASSES[place % 3], chance) for place in range(images)}
+    examples = [
+        Example(image=name, label=CLASSES[place % 3], metadata={"camera": "AB"[place % 2]})
+        for place, name in enumerate(cards)
+    ]
+    return build(
+        runtime,
+        examples,
+        lambda example: cards[str(example.image)],
+        version=4,
+        judged_errors={"overall": (1, 100)},
+        categories=("camera",),
+    )
+
+
+def test_few_images_are_scored_again_and_again_until_there_are_five_hundred_rows(runtime):
+    profile = profile_of(runtime, 120)
+
+    assert (profile.images, len(profile.batch)) == (120, 600)
+    assert profile.columns["camera"].values == {"A": 60, "B": 60}
+    right = [one == other for one, other in zip(profile.batch.labels, profile.truth, strict=True)]
+    assert np.mean(right) > 0.95
+    first, second = profile.batch.statistics[:120], profile.batch.statistics[120:240]
+    assert not np.allclose(first, second)
+
+
+def test_the_same_seed_gives_the_same_profile(runtime):
+    assert profile_of(runtime, 60).limits == profile_of(runtime, 60).limits
+
+
+def test_without_held_out_images_there_is_no_profile(runtime):
+    with pytest.raises(UserError, match=r"There is no held-out image .* split = select"):
+        build(runtime, [], lambda _: b"", version=1, judged_errors={})
+
+
+def test_a_distorted_picture_is_nearly_the_same_picture():
+    chance = np.random.default_rng(1)
+    pixels = np.full((64, 48, 3), 120, dtype=np.uint8)
+    pixels[20:40, 10:30] = 240
+
+    again = distorted(pixels, chance)
+
+    assert again.shape == pixels.shape
+    assert not np.array_equal(again, pixels)
+    assert np.abs(again.astype(float) - pixels).mean() < 20
+
+
+def test_judged_errors_take_large_groups_and_the_worse_of_old_and_recent():
+    def answers(images: int, wrong: int, camera: str) -> Answers:
+        truth = np.zeros(images, dtype=np.int64)
+        answer = np.where(np.arange(images) < wrong, 1, 0)
+        return Answers("f", ("a", "b"), truth, answer, np.ones(images), ("g",) * images, ({"camera": camera},) * images)
+
+    found = judged_errors([answers(400, 8, "A"), answers(60, 6, "B")], ["camera"])
+
+    assert found == {"overall": (6, 60), "class=a": (8, 400), "camera=A": (8, 400)}
+
+
+def test_a_batch_without_embeddings_still_has_a_report(runtime):
+    profile = profile_of(runtime, 120)
+
+    report = drift_report(profile, batch_of([], 3, profile.embedding_size))
+
+    assert report.atypical == {}
