@@ -1,0 +1,162 @@
+"""One candidate from order to verdict: collect, train, export, judge, register. Promotion is somebody else's deed."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import collect, launcher
+from flows.judging import Judgement, judge
+from flows.plans import first_plan, successor_plan
+from flows.profile import write_profile
+from flows.telling import Teller
+from flows.workplace import Workplace
+from infra.clock import now
+from models.artifact import read_artifact
+from models.card import render_card
+from models.gate_records import PROMOTE, GateDecision
+from models.registry import ModelVersion
+from models.training.plan import TrainingPlan, read_plan, write_plan
+
+FIRST, SUCCESSOR = "train", "retrain"
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    What is to be made.
+
+    Attributes:
+        kind: "train" (from the manifest, from the settings' weights) or "retrain" (from the champion).
+        reason: "first", "drift", "harm", "schedule", "manual", or a person's words.
+        run_dir: Where the job works; one that was broken off there is gone on with.
+    """
+
+    kind: str
+    reason: str
+    run_dir: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    A registered candidate and what the gate said.
+
+    Attributes:
+        promoted: Whether it is champion now.
+        fresh_images: Training images that came from production.
+        seconds: From order to registration.
+    """
+
+    version: ModelVersion
+    decision: GateDecision
+    promoted: bool
+    train_images: int
+    fresh_images: int
+    seconds: float
+
+    @property
+    def refused(self) -> bool:
+        """Whether the gate kept it from being promoted."""
+        return not self.promoted and self.version.state == "refused"
+
+
+def make_candidate(place: Workplace, order: Order, teller: Teller) -> Outcome:
+    """
+    Make, judge and register one candidate; it is promoted nowhere yet.
+
+    Raises:
+        UserError: the data cannot be used, or training or export failed.
+    """
+    started = now()
+    champion = place.registry.champion()
+    snapshot = _prepare(place, order, champion, teller)
+    launcher.train(order.run_dir, lambda line: _tell_epoch(teller, line))
+    teller.say("Exporting to ONNX, with a parity check …")
+    launcher.export(order.run_dir)
+    candidate = order.run_dir / "candidate"
+    teller.say("Judging on images that trained nothing …")
+    judgement = judge(place, candidate, snapshot, champion, _gate_reason(order))
+    version = _register(place, order, champion, judgement, snapshot)
+    write_profile(place, version, candidate, snapshot, judgement)
+    # What trained is in the registry; the copies of the images would only fill the disk.
+    shutil.rmtree(order.run_dir / "images", ignore_errors=True)
+    seconds = (now() - started).total_seconds()
+    return Outcome(version, judgement.decision, False, len(snapshot.train), snapshot.fresh, seconds)
+
+
+def _prepare(place: Workplace, order: Order, champion: ModelVersion | None, teller: Teller) -> collect.Snapshot:
+    kept = collect.kept_snapshot(order.run_dir)
+    if kept is not None and order.kind == SUCCESSOR:
+        teller.say(f"Going on in {order.run_dir}.")
+        return kept
+    if order.kind == SUCCESSOR and champion is not None:
+        folder = place.registry.fetch(champion.version, place.settings.storage.home / "models")
+        artifact = read_artifact(folder)
+        snapshot = collect.retrain_snapshot(place, champion, artifact.classes)
+        plan = successor_plan(place.settings, artifact, champion.version, order.reason)
+        start = folder / "model.safetensors"
+    else:
+        snapshot = collect.first_snapshot(place)
+        plan = first_plan(place.settings, snapshot.classes, order.reason)
+        start = None
+        if kept == snapshot and read_plan(order.run_dir) == plan:
+            teller.say(f"Going on in {order.run_dir}: data and settings are the same.")
+            return kept
+    _begin(place, order.run_dir, snapshot, plan, start)
+    words = f"{len(snapshot.train)} images train ({snapshot.fresh} of them newly labelled), "
+    words += f"{len(snapshot.select)} select, {len(snapshot.judge_old) + len(snapshot.judge_recent)} judge."
+    teller.say(words + "".join(f" {count} left out: {why}." for why, count in snapshot.left_out.items()))
+    return snapshot
+
+
+def _begin(place: Workplace, run_dir: Path, snapshot: collect.Snapshot, plan: TrainingPlan, start: Path | None) -> None:
+    """Fill the run directory; the snapshot comes last, and by it a whole one is known."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(parents=True)
+    if start is not None:
+        shutil.copyfile(start, run_dir / "start.safetensors")
+    collect.write_run_dir(place, snapshot, run_dir)
+    write_plan(plan, run_dir)
+    collect.keep_snapshot(snapshot, run_dir)
+
+
+def _tell_epoch(teller: Teller, line: launcher.ProgressLine) -> None:
+    recall = "" if line.select_macro_recall is None else f"macro recall {line.select_macro_recall:.3f}"
+    rate = "" if line.learning_rate is None else f", rate {line.learning_rate:.1e}"
+    teller.progress(
+        f"stage {(line.stage or 0) + 1}: {line.stage_name}", line.epoch or 0, line.epochs or 1, recall + rate
+    )
+
+
+def _gate_reason(order: Order) -> str:
+    known = {"first", "drift", "harm", "schedule", "manual"}
+    return order.reason if order.reason in known else "manual"
+
+
+def _register(
+    place: Workplace, order: Order, champion: ModelVersion | None, judgement: Judgement, snapshot: collect.Snapshot
+) -> ModelVersion:
+    decision = judgement.decision
+    candidate = order.run_dir / "candidate"
+    card = render_card(read_artifact(candidate), judgement.scorecard)
+    version = place.registry.register(
+        candidate,
+        reason=order.reason,
+        parent_version=champion.version if champion is not None and order.kind == SUCCESSOR else None,
+        scorecard=judgement.scorecard.to_json(),
+        gate=decision.to_json(),
+        state="registered" if decision.outcome == PROMOTE or decision.relief else "refused",
+        card_html=card,
+    )
+    facts = {
+        "version": version.version,
+        "outcome": decision.outcome,
+        "relief": decision.relief,
+        "words": decision.words(),
+        "judge_old": len(snapshot.judge_old),
+        "judge_recent": len(snapshot.judge_recent),
+        "data_fingerprint": snapshot.fingerprint,
+    }
+    place.ledger.append("decisions", "gate", json.loads(json.dumps(facts)))
+    return version

@@ -1,0 +1,165 @@
+"""Where a training job runs: here, as child processes that need nothing but the run directory."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from flows import process_groups
+from flows.leash import Leash
+from infra import logs
+from infra.errors import UserError
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 0.2
+# A trainer that is asked to stop ends its step and writes a checkpoint.
+_PATIENCE_S = 8.0
+
+
+@dataclass(frozen=True)
+class ProgressLine:
+    """
+    One line of `progress.jsonl`; what a line leaves out is None.
+
+    Attributes:
+        stage: Counts from 0.
+        epoch, epochs: Count from 1; the most epochs this stage can have.
+        select_macro_recall, select_accuracy: On the *select* images, 0..1.
+        seconds: Since the job began.
+    """
+
+    at: str | None = None
+    stage: int | None = None
+    stage_name: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    loss: float | None = None
+    select_macro_recall: float | None = None
+    select_accuracy: float | None = None
+    learning_rate: float | None = None
+    seconds: float | None = None
+
+
+OnProgress = Callable[[ProgressLine], None]
+_NAMES = frozenset(field.name for field in fields(ProgressLine))
+
+
+def train_and_export(run_dir: Path, on_progress: OnProgress = lambda line: None) -> None:
+    """
+    Train in one process and export in another, each to its end; what is left of either is ended with the caller.
+
+    Raises:
+        UserError: one of them failed; the message ends with the tail of its log.
+    """
+    train(run_dir, on_progress)
+    export(run_dir)
+
+
+def train(run_dir: Path, on_progress: OnProgress = lambda line: None) -> None:
+    """
+    `python -m models.training`; goes on from the run directory's checkpoint where there is one.
+
+    Raises:
+        UserError: it failed; the message ends with the tail of `train.log`.
+    """
+    run("models.training", run_dir, run_dir / "train.log", Tail(run_dir / "progress.jsonl", on_progress).read_on)
+
+
+def export(run_dir: Path) -> None:
+    """
+    `python -m models.export`: a process of its own, so that the trainer's memory is given back first.
+
+    Raises:
+        UserError: it failed; the message ends with the tail of `export.log`.
+    """
+    run("models.export", run_dir, run_dir / "export.log")
+
+
+def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """
+    Run one module to its end, with its output in `log`.
+
+    Raises:
+        UserError: it ended with anything but 0.
+    """
+    command = [sys.executable, "-m", module, "--run-dir", str(run_dir)]
+    # Safe path: a folder named models/ where the user stands must not be taken for ours.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    # The log is a file and not a pipe: a pipe's reader who dies takes the writer along, or waits for it for ever.
+    with Leash() as leash, log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        leash.hold(process.pid)
+        try:
+            while process.poll() is None:
+                meanwhile()
+                time.sleep(_LOOK_EVERY_S)
+            meanwhile()
+        finally:
+            # However this block is left: a step that raised, Ctrl-C, a cancelled run, or the job's own end.
+            process_groups.end(process.pid, _PATIENCE_S if process.poll() is None else 0)
+            process.wait()
+            leash.free(process.pid)
+    if process.returncode != 0:
+        raise UserError(
+            f"{module} failed with {_exit_words(process.returncode)} in {run_dir}. "
+            f"Its checkpoint is kept; the end of {log}:\n{logs.tail(log)}"
+        )
+
+
+class Tail:
+    """Reads what was added to a file of JSON lines since the last look, line by whole line."""
+
+    def __init__(self, path: Path, on_progress: OnProgress) -> None:
+        self.path = path
+        self.on_progress = on_progress
+        # A job that goes on after a crash has told its first lines already.
+        self._read = path.stat().st_size if path.exists() else 0
+        self._begun = b""
+
+    def read_on(self) -> None:
+        """Hand on the new whole lines. What the listener raises is logged: watching must not stop the work."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            added = file.read()
+        self._read += len(added)
+        *whole, self._begun = (self._begun + added).split(b"\n")
+        for text in whole:
+            line = _parsed(text)
+            if line is not None:
+                self._tell(line)
+
+    def _tell(self, line: ProgressLine) -> None:
+        try:
+            self.on_progress(line)
+        except Exception:  # noqa: BLE001 - logged
+            _log.exception("A line of progress could not be shown")
+
+
+def _parsed(text: bytes) -> ProgressLine | None:
+    try:
+        document: dict[str, Any] = json.loads(text)
+        return ProgressLine(**{name: value for name, value in document.items() if name in _NAMES})
+    except (ValueError, AttributeError):
+        # The last line of a trainer that was killed may be half a line.
+        return None
+
+
+def _exit_words(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,225 @@
+"""Our records as a person reads them on a terminal."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flows.audit import Audit
+from flows.candidate import Outcome
+from flows.doctor import Check
+from flows.status import Status
+from flows.watching import Seen
+from infra.clock import now
+from models.examples import DataSummary
+from models.gate_records import GateDecision
+from models.registry import ModelVersion
+from monitoring.performance import Interval
+
+_STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
+_RESULT_STYLE = {"passed": "green", "failed": "bold red", "undecided": "yellow", "noted": "yellow"}
+_ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
+
+
+def table(*headings: str, title: str | None = None) -> Table:
+    """A table in the house's style; headings that begin with '#' are numbers."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for heading in headings:
+        made.add_column(heading.removeprefix("#"), justify="right" if heading.startswith("#") else "left")
+    return made
+
+
+def ago(at: datetime) -> str:
+    """How long ago, in one unit."""
+    seconds = (now() - at).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+def show_versions(console: Console, versions: tuple[ModelVersion, ...]) -> None:
+    """Every version with its state and its scores on the judge images."""
+    if not versions:
+        console.print("No version yet. `kedge train` makes the first one.")
+        return
+    shown = table("version", "state", "made", "#accuracy", "#precision", "#recall", "gate", "reason")
+    for version in versions:
+        card = version.scorecard or {}
+        scores = [f"{card[name]:.3f}" if name in card else "–" for name in _SCORES]
+        gate = str((version.gate or {}).get("outcome", "–"))
+        state = Text(version.state, _STATE_STYLE.get(version.state, ""))
+        shown.add_row(version.title, state, ago(version.created_at), *scores, gate, version.reason)
+    console.print(shown)
+
+
+_SCORES = ("accuracy", "macro_precision", "macro_recall")
+
+
+def show_decision(console: Console, decision: GateDecision) -> None:
+    """The gate's sentences, and below them what it compared."""
+    for index, words in enumerate(decision.words()):
+        console.print(f"  {words}", style="bold" if index == 0 else "", highlight=False)
+    judged = [check for check in decision.checks if check.status == "judged" or check.result == "failed"]
+    if not judged:
+        return
+    shown = table("check", "on", "group", "#images", "#loss or value", "#bound", "#allowed", "result")
+    for check in judged:
+        numbers = (f"{check.loss:+.3f}", f"{check.bound:+.3f}", f"{check.margin:.3f}")
+        result = Text(check.result, _RESULT_STYLE.get(check.result, ""))
+        shown.add_row(check.name, check.scope, check.group, str(check.images), *numbers, result)
+    console.print(shown)
+
+
+def show_data(console: Console, summary: DataSummary) -> None:
+    """Counts per class, role and metadata value."""
+    console.print(f"{summary.images} images, {len(summary.classes)} classes")
+    for title, counts in (("class", summary.classes), ("role", summary.roles), *summary.metadata.items()):
+        # A column of names (of files, of sessions) has as many values as images: its size says enough.
+        if len(counts) > _MOST_VALUES:
+            console.print(f"  {title}: {len(counts)} different values", style="dim")
+            continue
+        words = " · ".join(f"{name} {count}" for name, count in counts.items())
+        console.print(f"  {title}: {words}", highlight=False)
+
+
+_MOST_VALUES = 30
+
+
+def show_status(console: Console, status: Status) -> None:
+    """One screen: champion, service, last window, last retrain."""
+    lines = table("", "")
+    lines.show_header = False
+    lines.add_row("champion", _champion(status))
+    lines.add_row("service", _service(status))
+    lines.add_row("watcher", _watcher(status))
+    lines.add_row("last window", _window(status))
+    lines.add_row("last retrain", _retrain(status))
+    console.print(lines)
+
+
+def _champion(status: Status) -> RenderableType:
+    champion = status.champion
+    if champion is None:
+        return Text("none yet: `kedge train` makes one", "yellow")
+    return f"{champion.name}:{champion.version}, since {ago(champion.since)} ({champion.reason})"
+
+
+def _service(status: Status) -> RenderableType:
+    if not status.service.up:
+        return Text("not running: `kedge up` starts it", "yellow")
+    workers = ", ".join(
+        f"{worker.pid} answers with {worker.version or 'no model'}" + (f" ({worker.error})" if worker.error else "")
+        for worker in status.service.workers
+    )
+    return f"up; worker {workers}"
+
+
+def _watcher(status: Status) -> RenderableType:
+    if status.watcher_silent_s is None:
+        return Text("has not looked yet", "yellow")
+    return f"last look {status.watcher_silent_s:.0f} s ago"
+
+
+def _window(status: Status) -> RenderableType:
+    window = status.last_window
+    if window is None:
+        return "none closed yet"
+    words = Text(f"{window.sequence}: {window.counts['predictions']} predictions, ended {ago(window.ended_at)}")
+    if window.verdict is not None:
+        action = str(window.verdict["action"])
+        words.append("; verdict ")
+        words.append(action.replace("_", " "), _ACTION_STYLE.get(action, ""))
+        for reason in window.verdict["reasons"]:
+            words.append(f"\n{reason}", "dim")
+    return words
+
+
+def _retrain(status: Status) -> RenderableType:
+    job = status.last_retrain
+    if job is None:
+        return "none yet"
+    words = f"{job.kind} for {job.reason}: {job.state}, asked {ago(job.created_at)}"
+    if job.outcome:
+        words += (
+            f"; version {job.outcome.get('version')} {'promoted' if job.outcome.get('promoted') else 'not promoted'}"
+        )
+    return words + (f"\n{job.error}" if job.error else "")
+
+
+def show_training(console: Console, outcome: Outcome) -> None:
+    """The new version, its scores, and what the gate said."""
+    card = outcome.version.scorecard or {}
+    scores = ", ".join(f"{name.replace('_', ' ')} {card[name]:.3f}" for name in _SCORES if name in card)
+    console.print(
+        f"\n{outcome.version.title}: {outcome.train_images} images trained it "
+        f"({outcome.fresh_images} newly labelled), {outcome.seconds:.0f} s; {scores}.",
+        highlight=False,
+    )
+    show_decision(console, outcome.decision)
+    number = outcome.version.version
+    if outcome.promoted:
+        console.print(f"Version {number} is champion. `kedge up` serves it.", style="bold green")
+    elif outcome.refused:
+        console.print(
+            f"Version {number} was refused and is kept; `kedge promote {number}` overrules.", style="bold red"
+        )
+    else:
+        console.print(f"Version {number} is registered; `kedge promote {number}` makes it champion.", style="bold")
+
+
+def show_seen(console: Console, seen: Seen) -> None:
+    """One look: the verdict with its reasons, and what was new."""
+    action = seen.action.replace("_", " ")
+    console.print(f"[{_ACTION_STYLE.get(seen.action, '')}]{action}[/]", highlight=False)
+    for reason in seen.reasons:
+        console.print(f"  {_plain(reason)}", highlight=False)
+    for alarm in seen.alarms:
+        console.print(f"  alarm: {_plain(alarm)}", style="bold red", highlight=False)
+    if seen.windows:
+        console.print(f"  windows closed: {', '.join(map(str, seen.windows))}", style="dim", highlight=False)
+    if seen.page:
+        console.print(f"  the page of window {seen.page} will be drawn", style="dim", highlight=False)
+    if seen.job_id:
+        console.print(f"  retrain asked for: job {seen.job_id}", style="bold", highlight=False)
+
+
+def show_audit(console: Console, audit: Audit) -> None:
+    """Sizes, rates and verdicts per subgroup."""
+    report = audit.report
+    shown = table(
+        "group", "#images", "#accuracy", "#precision", "#recall", "#difference", "verdict", title=report.title
+    )
+    for group in (report.overall, *report.groups):
+        name = f"{group.column} = {group.value}" if group.value else group.column
+        cells = [_interval(part) for part in (group.accuracy, group.precision, group.recall, group.difference)]
+        shown.add_row(name, str(group.images), *cells, group.verdict)
+    console.print(shown)
+    for note in report.notes:
+        console.print(f"  {note}", highlight=False)
+    console.print(f"Page: {audit.path or audit.object_key}", highlight=False, soft_wrap=True)
+
+
+def show_checks(console: Console, checks: Iterable[Check]) -> bool:
+    """A line for each check as it comes; whether none failed."""
+    well = True
+    for check in checks:
+        well = well and check.state != "fail"
+        style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[check.state]
+        console.print(f"[{style}]{check.state:<5}[/] {check.name:<10} {_plain(check.words)}", highlight=False)
+        if check.remedy:
+            console.print(f"{'':<17}{_plain(check.remedy)}", style="dim", highlight=False)
+    return well
+
+
+def _interval(part: Interval | None) -> str:
+    if part is None or part.value is None or part.low is None or part.high is None:
+        return "–"
+    return f"{100 * part.value:.1f} ({100 * part.low:.0f}–{100 * part.high:.0f})"
+
+
+def _plain(words: str) -> str:
+    return words.replace("[", "\\[")

@@ -1,0 +1,169 @@
+"""`kedge status`: how the project stands, from its rows, whether or not anything is running."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from flows.workplace import Workplace
+from infra import schema
+from infra.clock import now
+from infra.database import reading
+from infra.jobs import Job, jobs
+from infra.workers import Worker, live_workers
+from models.registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class ChampionState:
+    name: str
+    version: int
+    since: datetime
+    promoted_by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """`scores` holds the headline scores on the judge images: images, accuracy, macro_precision, macro_recall."""
+
+    version: int
+    state: str
+    created_at: datetime
+    reason: str
+    scores: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class WindowState:
+    sequence: int
+    model_version: int
+    ended_at: datetime
+    counts: dict[str, Any]
+    evidence: list[dict[str, Any]]
+    verdict: dict[str, Any] | None
+    report: str | None
+
+
+@dataclass(frozen=True)
+class RetrainState:
+    id: str
+    kind: str
+    state: str
+    reason: str
+    created_at: datetime
+    finished_at: datetime | None
+    outcome: dict[str, Any] | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    pid: int
+    host: str
+    version: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    up: bool
+    workers: tuple[WorkerState, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at a project; `watcher_silent_s` is None before the first look of the watcher."""
+
+    at: datetime
+    champion: ChampionState | None
+    versions: tuple[VersionState, ...]
+    last_window: WindowState | None
+    last_retrain: RetrainState | None
+    service: ServiceState
+    watcher_silent_s: float | None
+
+
+def status(place: Workplace) -> Status:
+    """Gather the status from the rows of `place`."""
+    name = place.settings.project.name
+    return Status(
+        at=now(),
+        champion=_champion(place),
+        versions=tuple(_version(version) for version in place.registry.versions()),
+        last_window=_last_window(place),
+        last_retrain=_last_retrain(place),
+        service=_service(live_workers(place.engine, name)),
+        watcher_silent_s=_watcher_silent_s(place),
+    )
+
+
+def to_json(record: Any) -> str:
+    """Any of our records as indented JSON; times as ISO 8601."""
+    plain = asdict(record) if hasattr(record, "__dataclass_fields__") else record
+    return json.dumps(plain, indent=2, default=str)
+
+
+def _champion(place: Workplace) -> ChampionState | None:
+    champion = place.registry.champion()
+    if champion is None:
+        return None
+    latest = place.registry.history()[-1]
+    return ChampionState(champion.name, champion.version, latest.changed_at, latest.actor, latest.reason)
+
+
+def _version(version: ModelVersion) -> VersionState:
+    card = version.scorecard
+    scores = None
+    if card is not None:
+        scores = {key: card[key] for key in ("images", "accuracy", "macro_precision", "macro_recall") if key in card}
+    return VersionState(version.version, version.state, version.created_at, version.reason, scores)
+
+
+def _last_window(place: Workplace) -> WindowState | None:
+    windows, verdicts = schema.windows, schema.verdicts
+    name = place.settings.project.name
+    with reading(place.engine) as connection:
+        window = connection.execute(
+            sa.select(windows).where(windows.c.name == name).order_by(windows.c.sequence.desc()).limit(1)
+        ).first()
+        verdict = connection.execute(
+            sa.select(verdicts).where(verdicts.c.name == name).order_by(verdicts.c.sequence.desc()).limit(1)
+        ).first()
+    if window is None:
+        return None
+    said = None
+    if verdict is not None:
+        said = {"action": verdict.action, "at": verdict.at, "reasons": verdict.reasons}
+    return WindowState(
+        sequence=window.sequence,
+        model_version=window.model_version,
+        ended_at=window.ended_at,
+        counts={"predictions": window.predictions, "labelled": window.summary.get("labelled")},
+        evidence=window.summary.get("evidence", []),
+        verdict=said,
+        report=window.report_key,
+    )
+
+
+def _last_retrain(place: Workplace) -> RetrainState | None:
+    newest: tuple[Job, ...] = jobs(place.engine, last=1)
+    if not newest:
+        return None
+    job = newest[0]
+    outcome = None if job.outcome is None else dict(job.outcome)
+    return RetrainState(job.id, job.kind, job.state, job.reason, job.created_at, job.finished_at, outcome, job.error)
+
+
+def _service(workers: tuple[Worker, ...]) -> ServiceState:
+    states = tuple(WorkerState(worker.pid, worker.host, worker.version, worker.error) for worker in workers)
+    return ServiceState(up=bool(states), workers=states)
+
+
+def _watcher_silent_s(place: Workplace) -> float | None:
+    table = schema.heartbeats
+    with reading(place.engine) as connection:
+        beat = connection.execute(sa.select(table.c.at).where(table.c.process == "watch")).scalar()
+    return None if beat is None else (now() - beat).total_seconds()

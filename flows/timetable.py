@@ -1,0 +1,59 @@
+"""When the flows run on their own: the watcher by seconds, retraining by cron besides its triggers."""
+
+from datetime import timedelta
+from typing import Any
+
+from infra.errors import UserError
+from infra.settings import Settings
+
+_FIELDS = "minute hour day-of-month month day-of-week"
+
+
+def check(settings: Settings) -> None:
+    """
+    Refuse a timetable that cannot be kept, before anything is started with it.
+
+    Raises:
+        UserError: trigger.cron is not a cron line, or one that never comes.
+    """
+    cron = settings.trigger.cron.strip()
+    if not cron:
+        return
+    from prefect.client.schemas.schedules import CronSchedule
+
+    fields = len(cron.split())
+    if fields != len(_FIELDS.split()):
+        raise UserError(_mistake(cron, f"it has {fields} field{'s' * (fields != 1)}"))
+    try:
+        CronSchedule(cron=cron, timezone="UTC")
+    except ValueError as error:
+        # The validator's first line is about its own class; the reason comes after.
+        reason = str(error).split("Value error, ")[-1].split(" [type=")[0]
+        raise UserError(_mistake(cron, reason)) from error
+
+
+def watch_interval(settings: Settings) -> timedelta:
+    """How far apart two looks of the watcher are."""
+    return timedelta(seconds=settings.monitor.every_s)
+
+
+def retrain_schedules(settings: Settings) -> list[Any]:
+    """
+    Prefect's schedules of the retrain deployment: none, or the cron line, in UTC.
+
+    Raises:
+        UserError: as `check`.
+    """
+    check(settings)
+    if not settings.trigger.cron.strip():
+        return []
+    from prefect.schedules import Cron
+
+    return [Cron(settings.trigger.cron.strip(), timezone="UTC")]
+
+
+def _mistake(cron: str, reason: str) -> str:
+    return (
+        f"trigger.cron should be five fields, {_FIELDS}, in UTC; found {cron!r}: {reason}. "
+        'Write "0 3 * * 0" for Sundays at three, or "" for never.'
+    )

@@ -1,0 +1,70 @@
+"""One project, opened: its settings and the places where it keeps things."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from infra import schema
+from infra.database import open_database, reading, writing
+from infra.ledger import Ledger
+from infra.objects import ObjectStore, open_objects
+from infra.settings import Settings, load
+from models.registry import Registry
+from monitoring.prediction_log import PredictionLog
+
+_ROLE_KEY = "roles"
+_ROLE_KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Everything a flow needs; opened once, handed down."""
+
+    settings: Settings
+    engine: sa.Engine
+    objects: ObjectStore
+    registry: Registry
+    ledger: Ledger
+    log: PredictionLog
+
+
+def open_workplace(root: Path | None = None) -> Workplace:
+    """
+    Open the project in `root` (the current folder where none is given).
+
+    Raises:
+        UserError: the settings have mistakes, or the database cannot be opened.
+    """
+    settings = load(root)
+    engine = open_database(settings.storage.database)
+    objects = open_objects(settings.storage)
+    return Workplace(
+        settings=settings,
+        engine=engine,
+        objects=objects,
+        registry=Registry(engine, objects, settings.project.name),
+        ledger=Ledger(engine),
+        log=PredictionLog(settings.storage),
+    )
+
+
+def role_key(engine: sa.Engine) -> bytes:
+    """
+    The secret by which groups of images get their role; made once, for ever.
+
+    It is kept in the database, so that a group's role survives a change of machine, and is secret so that
+    nobody can choose a group name that lands where they like.
+    """
+    table = schema.keys
+    query = sa.select(table.c.value).where(table.c.name == _ROLE_KEY)
+    with reading(engine) as connection:
+        found = connection.execute(query).scalar()
+    if found is None:
+        with writing(engine) as connection:
+            found = connection.execute(query).scalar()
+            if found is None:
+                found = os.urandom(_ROLE_KEY_BYTES).hex()
+                connection.execute(table.insert().values(name=_ROLE_KEY, value=found))
+    return bytes.fromhex(found)

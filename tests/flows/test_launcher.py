@@ -1,0 +1,133 @@
+"""The launcher with a real child process that writes progress as a trainer does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from flows import launcher
+from infra.errors import UserError
+
+TRAINER = """
+import json, subprocess, sys, time
+from pathlib import Path
+run_dir = Path(sys.argv[sys.argv.index("--run-dir") + 1])
+mode = (run_dir / "mode").read_text()
+helper = subprocess.Popen(["sleep", "600"])
+(run_dir / "pids").write_text(f"{__import__('os').getpid()} {helper.pid}")
+with (run_dir / "progress.jsonl").open("a") as progress:
+    for epoch in range(1, 4):
+        progress.write(json.dumps({"stage": 0, "stage_name": "head", "epoch": epoch, "epochs": 3, "extra": 1}) + "\\n")
+        progress.flush()
+        time.sleep(0.05)
+    if mode == "half":
+        progress.write('{"stage": 1, "epo')
+if mode == "fail":
+    print("no such file: 7.png", file=sys.stderr)
+    sys.exit(3)
+if mode == "wait":
+    time.sleep(600)
+helper.kill()
+"""
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "tiny_trainer.py").write_text(TRAINER)
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def pids(run_dir):
+    deadline = time.monotonic() + 30
+    while not (run_dir / "pids").exists() or not (run_dir / "pids").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [int(pid) for pid in (run_dir / "pids").read_text().split()]
+
+
+def alive(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def run_tiny(run_dir, mode, told):
+    (run_dir / "mode").write_text(mode)
+    tail = launcher.Tail(run_dir / "progress.jsonl", told)
+    launcher.run("tiny_trainer", run_dir, run_dir / "train.log", tail.read_on)
+
+
+def test_every_whole_line_of_progress_is_told_and_half_a_line_is_not(run_dir):
+    told = []
+
+    run_tiny(run_dir, "half", told.append)
+
+    assert [(line.stage_name, line.epoch, line.epochs) for line in told] == [("head", n, 3) for n in (1, 2, 3)]
+    assert told[0].loss is None
+
+
+def test_a_job_that_goes_on_tells_only_what_is_new(run_dir):
+    told = []
+    (run_dir / "progress.jsonl").write_text('{"stage": 0, "epoch": 1}\n{"stage": 0, "ep')
+
+    run_tiny(run_dir, "done", told.append)
+
+    assert [line.epoch for line in told] == [1, 2, 3]
+
+
+def test_a_failing_trainer_is_explained_by_the_end_of_its_log(run_dir):
+    with pytest.raises(UserError) as raised:
+        run_tiny(run_dir, "fail", lambda line: None)
+
+    assert str(raised.value) == (
+        f"tiny_trainer failed with exit code 3 in {run_dir}. Its checkpoint is kept; "
+        f"the end of {run_dir / 'train.log'}:\nno such file: 7.png"
+    )
+    assert not any(alive(pid) for pid in pids(run_dir))
+
+
+def test_a_listener_that_raises_does_not_stop_the_work(run_dir, caplog):
+    def stumble(line):
+        raise ValueError(line.epoch)
+
+    run_tiny(run_dir, "done", stumble)
+
+    assert "A line of progress could not be shown" in caplog.text
+
+
+def test_an_interrupted_caller_leaves_no_trainer_behind(run_dir):
+    (run_dir / "mode").write_text("wait")
+
+    def interrupt():
+        if (run_dir / "pids").exists() and (run_dir / "pids").read_text():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run("tiny_trainer", run_dir, run_dir / "train.log", interrupt)
+
+    assert not any(alive(pid) for pid in pids(run_dir))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_trainer_does_not_outlive_a_caller_that_was_killed(run_dir, number):
+    (run_dir / "mode").write_text("wait")
+    call = "import sys; from pathlib import Path; from flows import launcher; d = Path(sys.argv[1]); "
+    call += "launcher.run('tiny_trainer', d, d / 'train.log')"
+    caller = subprocess.Popen([sys.executable, "-c", call, str(run_dir)])
+    trainer = pids(run_dir)
+    assert all(alive(pid) for pid in trainer)
+
+    os.kill(caller.pid, number)
+    caller.wait()
+
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in trainer):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,130 @@
+"""Real camera images: digits of gas, water and power meters; then LCD displays, which show other glyphs altogether."""
+
+import csv
+import hashlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.scorecard import wilson
+
+_SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+_DATA, _WEIGHTS = _SHARED / "meter_digits", _SHARED / "weights" / "mobilenetv2_100.keras_in1k.safetensors"
+_WHOLE = {"", "0", "1", "2"}  # how far the digit has rolled on: these are whole ones
+_LCD = {"lcd", "lcd2"}
+
+_SETTINGS = f"""
+[project]
+name = "meters"
+[data]
+manifest = "manifest.csv"
+subgroups = ["medium"]
+source = "device"
+group = "session"
+[model]
+backbone = "mobilenetv2_100"
+options = {{ pad_type = "same" }}
+weights = "{_WEIGHTS}"
+image_size = 64
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[train]
+threads = 2
+most_epochs_per_stage = 6
+budget_minutes = 6
+[monitor]
+every_s = 10
+feedback_is_random = true
+"""
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.skipif(not _DATA.exists(), reason="the meter images lie beside the project only where it is developed")
+def test_lcd_displays_arrive_and_are_learnt_without_forgetting_the_meters(
+    tmp_path: Path, make_project: Callable[[str], Any], record_property: Callable[[str, object], None]
+):
+    rows = _whole_digits(tmp_path)
+    meters = [row for row in rows if row["device"] not in _LCD]
+    kept, traffic = _split(meters, 0.75)
+    lcd_first, lcd_later = _split([row for row in rows if row["device"] in _LCD], 0.70)
+    _write_manifest(tmp_path / "manifest.csv", kept)
+    project = make_project(_SETTINGS)
+
+    trained = project.kedge("train")
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    with project.up():
+        before = _send(project, traffic[:800])
+        during = _send(project, _mixed(lcd_first, traffic[800:]))
+        project.feedback([{"id": row["id"], "label": row["label"]} for row in during])
+        project.wait(lambda: project.kedge_json("status")["champion"]["version"] == 2, 900, "the promotion")
+        project.wait(lambda: _answers_with(project, 2, traffic[0]), 30, "the swap")
+        after = _send(project, [*lcd_later, *traffic[:800]])
+
+    figures = {
+        "meters before": _interval(before),
+        "LCD during": _interval([row for row in during if row["device"] in _LCD]),
+        "LCD after": _interval([row for row in after if row["device"] in _LCD]),
+        "meters after": _interval([row for row in after if row["device"] not in _LCD]),
+    }
+    for name, figure in figures.items():
+        record_property(name, figure)
+    assert figures["LCD during"][0] < 0.5
+    assert figures["LCD after"][0] > figures["LCD during"][0] + 0.3
+    assert figures["meters after"][0] > figures["meters before"][0] - 0.03
+
+
+def _whole_digits(folder: Path) -> list[dict[str, str]]:
+    with zipfile.ZipFile(_DATA / "images.zip") as archive:
+        archive.extractall(folder / "images")
+    with (_DATA / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["tenth"] in _WHOLE]
+    for row in rows:
+        row["image"] = f"images/{row['image']}"
+        # Frames that follow each other show the same digit of the same meter: they must share one role.
+        row["session"] = f"{row['device']} {row['captured_on']} {row['label']}"
+    return rows
+
+
+def _split(rows: list[dict[str, str]], share: float) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """By session, so that near-copies of what trains are never sent."""
+    first = [row for row in rows if _place(row["session"]) < share]
+    return first, sorted((row for row in rows if row not in first), key=lambda row: _place(row["image"]))
+
+
+def _mixed(first: list[dict[str, str]], second: list[dict[str, str]]) -> list[dict[str, str]]:
+    """LCD displays among the meters, four windows in all; the first of them is half LCD."""
+    return sorted([*first, *second[: 800 - len(first)]], key=lambda row: _place(row["image"]))
+
+
+def _place(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", "label", "medium", "device", "session"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _send(project: Any, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    sent = []
+    for row in rows:
+        metadata = {name: row[name] for name in ("medium", "device", "session")}
+        answer = project.predict((project.folder / row["image"]).read_bytes(), **metadata)
+        sent.append({**row, "id": answer["id"], "answer": answer["label"], "model": answer["model"]})
+    return sent
+
+
+def _answers_with(project: Any, version: int, row: dict[str, str]) -> bool:
+    return bool(_send(project, [row])[0]["model"].endswith(f":{version}"))
+
+
+def _interval(rows: list[dict[str, str]]) -> tuple[float, float, float, int]:
+    right = sum(row["answer"] == row["label"] for row in rows)
+    low, high = wilson(right, len(rows))
+    return round(right / len(rows), 3), round(low, 3), round(high, 3), len(rows)
