@@ -1,0 +1,2 @@
+-- Prefect keeps its own database beside Kedge's, in the same server.
+CREATE DATABASE prefect;
