@@ -9,8 +9,7 @@ import numpy as np
 
 from flows.collect import Snapshot, read_image
 from flows.workplace import Workplace
-from models.artifact import read_artifact
-from models.evaluation import Judged, evaluate
+from models.evaluation import Judged, evaluate, joined
 from models.examples import Example
 from models.gate import decide
 from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
@@ -18,6 +17,7 @@ from models.registry import ModelVersion
 from models.runtime import Runtime
 from models.scorecard import Scorecard, score
 
+_READINGS = "judge-readings"
 _TIMED_RUNS = 20
 
 
@@ -42,65 +42,75 @@ def judge(
 ) -> Judgement:
     """Let candidate and champion answer the same judge images through the ONNX that serves, and ask the gate."""
     runtime = Runtime.open(candidate)
-    everything = evaluate(runtime, [*snapshot.judge_old, *snapshot.judge_recent], lambda one: read_image(place, one))
-    old, recent = _split(everything, len(snapshot.judge_old))
-    champion_old = champion_recent = None
-    # A new start with other classes cannot be compared with the champion image by image.
-    if champion is not None and tuple(runtime.artifact.classes) == _classes_of(place, champion):
-        theirs = _champion_answers(place, champion, [*snapshot.judge_old, *snapshot.judge_recent])
-        champion_old, champion_recent = _split(theirs, len(snapshot.judge_old))
-    readings = _readings(place)
-    place.ledger.append(
-        "judge-readings",
-        "reading",
-        {
-            "fingerprint": old.fingerprint,
-            "images": len(everything),
-            "recent": 0 if recent is None else recent.images,
-            "reason": reason,
-            "champion": None if champion is None else champion.version,
-        },
-    )
+    old = evaluate(runtime, snapshot.judge_old, lambda one: read_image(place, one))
+    recent = None
+    if snapshot.judge_recent:
+        recent = evaluate(runtime, snapshot.judge_recent, lambda one: read_image(place, one))
+    anchor = _anchor(place, champion)
+    readings = len(place.ledger.rows(_READINGS))
+    _note_reading(place, old, recent, champion, reason)
+    champion_recent = _answers_of(place, champion, snapshot.judge_recent, old.classes)
     given = GateInput(
         reason=reason,
         artifact=_facts(runtime, candidate),
-        candidate_old=old,
-        champion_old=champion_old,
-        candidate_recent=recent if champion_recent is not None else None,
+        candidate_old=_answers(old),
+        champion_old=_answers_of(place, champion, snapshot.judge_old, old.classes),
+        candidate_recent=_answers(recent) if recent is not None and champion_recent is not None else None,
         champion_recent=champion_recent,
+        anchor_old=_answers_of(place, anchor, snapshot.judge_old, old.classes),
+        anchor_title="" if anchor is None else anchor.title,
         subgroups=place.settings.data.subgroups,
         judge_readings=readings,
     )
+    scorecard = score(joined(old, recent), place.settings.data.subgroups)
     decision = decide(given, _rules(place))
-    return Judgement(decision, score(everything, place.settings.data.subgroups), old, recent)
+    return Judgement(decision, scorecard, given.candidate_old, None if recent is None else _answers(recent))
 
 
-def _champion_answers(place: Workplace, champion: ModelVersion, examples: Sequence[Example]) -> Judged:
-    folder = place.registry.fetch(champion.version, place.settings.storage.home / "models")
-    return evaluate(Runtime.open(folder), examples, lambda one: read_image(place, one))
+def _answers_of(
+    place: Workplace, version: ModelVersion | None, examples: Sequence[Example], classes: tuple[str, ...]
+) -> Answers | None:
+    """A version's answers; None where there is none, or where its classes are others: those cannot be compared."""
+    if version is None or not examples:
+        return None
+    runtime = Runtime.open(place.registry.fetch(version.version, place.fetched))
+    if tuple(runtime.artifact.classes) != classes:
+        return None
+    return _answers(evaluate(runtime, examples, lambda one: read_image(place, one)))
 
 
-def _classes_of(place: Workplace, champion: ModelVersion) -> tuple[str, ...]:
-    folder = place.registry.fetch(champion.version, place.settings.storage.home / "models")
-    return tuple(read_artifact(folder).classes)
+def _anchor(place: Workplace, champion: ModelVersion | None) -> ModelVersion | None:
+    """The best champion before this one, by accuracy when it was judged; None while there was none."""
+    served = {promotion.version for promotion in place.registry.history()}
+    earlier = [
+        version
+        for version in place.registry.versions()
+        if version.version in served and version.scorecard and champion and version.version != champion.version
+    ]
+    return max(earlier, key=lambda version: float((version.scorecard or {})["accuracy"]), default=None)
 
 
-def _split(judged: Judged, old: int) -> tuple[Answers, Answers | None]:
-    """Old and recent images were answered in one go; the gate looks at them apart."""
-    recent = _answers(judged, slice(old, None))
-    return _answers(judged, slice(0, old)), recent if recent.images else None
+def _note_reading(
+    place: Workplace, old: Judged, recent: Judged | None, champion: ModelVersion | None, reason: str
+) -> None:
+    facts = {
+        "old": {"images": len(old), "fingerprint": old.fingerprint},
+        "recent": None if recent is None else {"images": len(recent), "fingerprint": recent.fingerprint},
+        "reason": reason,
+        "champion": None if champion is None else champion.version,
+    }
+    place.ledger.append(_READINGS, "reading", facts)
 
 
-def _answers(judged: Judged, rows: slice) -> Answers:
+def _answers(judged: Judged) -> Answers:
     return Answers(
-        # The set as a whole has one fingerprint; which part of it this is, its size tells.
         fingerprint=judged.fingerprint,
         classes=judged.classes,
-        truth=judged.labels[rows],
-        answer=judged.predictions[rows],
-        confidence=judged.probabilities[rows].max(axis=1).astype(np.float64),
-        groups=judged.groups[rows],
-        metadata=judged.metadata[rows],
+        truth=judged.labels,
+        answer=judged.predictions,
+        confidence=judged.probabilities.max(axis=1).astype(np.float64),
+        groups=judged.groups,
+        metadata=judged.metadata,
     )
 
 
@@ -124,10 +134,6 @@ def _latency_ms(runtime: Runtime) -> float:
         runtime.run(image)
         spent.append(1000 * (time.process_time() - started))
     return float(np.median(spent))
-
-
-def _readings(place: Workplace) -> int:
-    return len(place.ledger.rows("judge-readings"))
 
 
 def _rules(place: Workplace) -> GateRules:

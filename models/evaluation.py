@@ -96,6 +96,24 @@ def evaluate(
     )
 
 
+def joined(first: Judged, second: Judged | None) -> Judged:
+    """Answers of one model to two sets of images as answers to one set."""
+    if second is None:
+        return first
+    return Judged(
+        fingerprint=hashlib.sha256(f"{first.fingerprint} {second.fingerprint}".encode()).hexdigest(),
+        classes=first.classes,
+        images=first.images + second.images,
+        labels=np.concatenate([first.labels, second.labels]),
+        predictions=np.concatenate([first.predictions, second.predictions]),
+        probabilities=np.concatenate([first.probabilities, second.probabilities]),
+        embeddings=np.concatenate([first.embeddings, second.embeddings]),
+        groups=first.groups + second.groups,
+        sources=first.sources + second.sources,
+        metadata=first.metadata + second.metadata,
+    )
+
+
 def _check(examples: Sequence[Example], classes: Sequence[str]) -> None:
     if not examples:
         raise UserError("there is no image to judge the model on")
