@@ -6,6 +6,7 @@ from math import sqrt
 import numpy as np
 
 from models.gate_records import Answers, CheckRow, GateRules
+from models.intervals import wilson
 
 _LEAST_IMAGES = 50
 _TWO_SIDED_95 = 1.959963984540054
@@ -26,7 +27,7 @@ def floor_checks(candidate: Answers, excuse: Answers | None, scope: str, rules: 
         for one in mine:
             if one.images >= _LEAST_IMAGES:
                 other = None if theirs is None else theirs.get(one.label)
-                lowest = _wilson_lower(one.right, one.of)
+                lowest = wilson(one.right, one.of)[0] if one.of else 0.0
                 checks.append(_row(name, scope, f"class={one.label}", one.images, one.share, lowest, floor, other))
     return checks
 
@@ -81,11 +82,3 @@ def _row(
     elif lowest < floor:
         result = "noted"
     return CheckRow(f"{name} floor", scope, group, images, value, lowest, floor, "judged", result)
-
-
-def _wilson_lower(count: int, of: int) -> float:
-    if of == 0:
-        return 0.0
-    z, share = _TWO_SIDED_95, count / of
-    spread = z * sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, (share + z * z / (2 * of) - spread) / (1 + z * z / of))

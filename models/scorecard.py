@@ -1,18 +1,16 @@
 """How good a model is on a set of images: overall, per class, per subgroup, and how honest its confidence."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation import Judged
+from models.intervals import wilson
 
 _BINS = 15
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -115,17 +113,6 @@ def score(judged: Judged, subgroups: Sequence[str] = ()) -> Scorecard:
             for value in sorted({row.get(column, "") for row in judged.metadata})
         ),
     )
-
-
-def wilson(hits: int, trials: int, level: float = _LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a share, within 0..1; (0, 1) where nothing was tried."""
-    if trials == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = hits / trials
-    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def calibration_error(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:

@@ -9,7 +9,9 @@ it alarms, whatever the dependence between detectors, so the alarms expected in 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import exp, inf, isfinite, log, log1p, sqrt
+from math import exp, inf, isfinite, log, log1p
+
+from models.intervals import wilson
 
 GROSS = "gross"
 HARM = "labelled harm"
@@ -23,7 +25,7 @@ SHARES: Mapping[str, float] = {GROSS: 0.25, HARM: 0.25, BLOCKS: 0.5}
 LEAST_UNITS: Mapping[str, int] = {GROSS: 10_000, HARM: 100}
 
 _MOST_ERROR = 0.95
-_ONE_SIDED_95 = 1.6448536269514722
+_ONE_SIDED_95 = 0.90  # two-sided level whose either end is one-sided at 0.95
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def begin(
     gross = [_detector(GROSS, name, settings.atypical_share, (0.3, 0.5, 0.75, 0.95)) for name in CHANNELS]
     harm = []
     for name, (errors, images) in judged_errors.items():
-        null = min(_MOST_ERROR, wilson_upper(errors, images) + settings.harm_tolerance)
+        null = min(_MOST_ERROR, wilson(errors, images, _ONE_SIDED_95)[1] + settings.harm_tolerance)
         harm.append(_detector(HARM, name, null, tuple(null + step for step in (0.04, 0.10, 0.20, 0.40))))
     return EvidenceState(
         model_version=model_version,
@@ -231,16 +233,6 @@ def block_lane(state: EvidenceState, settings: EvidenceSettings) -> str:
     """What the lane of day-long blocks says; it ranks blocks against blocks and needs a pool of them first."""
     done = min(state.blocks, settings.burn_in_blocks)
     return f"calibrating: {done} of {settings.burn_in_blocks} blocks; gross change and labelled harm are watched"
-
-
-def wilson_upper(errors: int, images: int) -> float:
-    """One-sided 95 % upper Wilson bound of an error rate; 1 without images."""
-    if images <= 0:
-        return 1.0
-    z, share = _ONE_SIDED_95, errors / images
-    centre = share + z * z / (2 * images)
-    spread = z * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return min(1.0, (centre + spread) / (1 + z * z / images))
 
 
 def _detector(lane: str, name: str, null: float, bets: tuple[float, ...]) -> Detector:

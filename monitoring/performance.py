@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import sqrt
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-_TWO_SIDED_95 = 1.959963984540054
+from models.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,4 @@ def share(count: int, of: int) -> Interval:
     """A proportion with its two-sided 95 % Wilson interval."""
     if of <= 0:
         return Interval(None, None, None)
-    z, value = _TWO_SIDED_95, count / of
-    centre = value + z * z / (2 * of)
-    spread = z * sqrt(value * (1 - value) / of + z * z / (4 * of * of))
-    scale = 1 + z * z / of
-    low, high = (centre - spread) / scale, (centre + spread) / scale
-    # Rounding may leave 1e-17 beyond an end that is exact.
-    return Interval(value, max(0.0, min(value, low)), min(1.0, max(value, high)))
+    return Interval(count / of, *wilson(count, of))

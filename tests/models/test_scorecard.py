@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.evaluation import Judged
-from models.scorecard import Scorecard, calibration_error, score, wilson
+from models.scorecard import Scorecard, calibration_error, score
 
 CAMERAS = ("A", "A", "A", "B", "B")
 
@@ -52,12 +52,6 @@ def test_a_scorecard_survives_json():
     card = score(judged(), ["camera"])
 
     assert Scorecard.from_json(json.loads(json.dumps(card.to_json()))) == card
-
-
-def test_wilsons_interval_has_its_textbook_values():
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_honest_confidence_has_no_calibration_error():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.intervals import wilson
 from monitoring.evidence import (
     CHANNELS,
     GROSS,
@@ -12,7 +13,6 @@ from monitoring.evidence import (
     describe,
     update,
     update_all,
-    wilson_upper,
 )
 
 SETTINGS = EvidenceSettings()
@@ -130,7 +130,7 @@ def test_the_threshold_is_the_budget_in_units_and_grows_when_traffic_outgrows_it
 def test_the_tolerated_error_is_the_upper_bound_of_the_judged_error_and_two_points():
     overall = next(one for one in blank().detectors if one.lane == HARM)
 
-    assert wilson_upper(80, 1000) == pytest.approx(0.0953, abs=5e-4)
+    assert wilson(80, 1000, 0.90)[1] == pytest.approx(0.0953, abs=5e-4)
     assert overall.null == pytest.approx(0.115, abs=1e-3)
     assert overall.bets == pytest.approx([overall.null + step for step in (0.04, 0.10, 0.20, 0.40)])
 

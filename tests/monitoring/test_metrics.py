@@ -16,7 +16,7 @@ def test_an_alarm_a_verdict_and_the_evidence_are_there_for_prometheus(open_stati
     strange, truths = birds.traffic(200, camera="C", strange=True, right=0.5)
     station.arrive(strange)
     station.label(strange[:60], truths[:60])
-    tick(station.place, report=False)
+    tick(station.place)
 
     text = exposition(station.place.engine, station.place.settings).decode()
 

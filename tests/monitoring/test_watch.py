@@ -20,7 +20,7 @@ def test_ordinary_traffic_closes_windows_and_asks_for_nothing(open_station, bird
     station.arrive(predictions)
     station.label(predictions[:120], truths[:120])
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert [window.sequence for window in outcome.windows] == [1, 2]
     assert outcome.verdict.action == "nothing"
@@ -38,11 +38,11 @@ def test_a_new_camera_is_seen_in_its_first_window_and_its_labels_lead_from_label
     station = open_station()
     place = station.place
     station.arrive(birds.traffic(400)[0])
-    assert tick(place, report=False).verdict.action == "nothing"
+    assert tick(place).verdict.action == "nothing"
 
     strange, truths = birds.traffic(200, camera="C", strange=True, right=0.55)
     station.arrive(strange)
-    alarmed = tick(place, report=False)
+    alarmed = tick(place)
 
     assert alarmed.verdict.action == "label_first"
     assert {alarm.lane for alarm in alarmed.alarms} == {"gross"}
@@ -51,11 +51,11 @@ def test_a_new_camera_is_seen_in_its_first_window_and_its_labels_lead_from_label
     assert "camera = C is new: 200 of the newest 200 predictions." in alarmed.verdict.reasons
 
     station.label(strange[:40], truths[:40])
-    few = tick(place, report=False)
+    few = tick(place)
     assert few.verdict.action == "label_first"
 
     station.label(strange[40:160], truths[40:160])
-    harmed = tick(place, report=False)
+    harmed = tick(place)
 
     assert harmed.verdict.action == "retrain"
     assert harmed.job_id is not None
@@ -72,9 +72,9 @@ def test_a_look_that_is_repeated_changes_nothing(open_station, birds):
     predictions, truths = birds.traffic(310)
     station.arrive(predictions)
     station.label(predictions[:50], truths[:50])
-    first = tick(station.place, report=False)
+    first = tick(station.place)
 
-    second = tick(station.place, report=False)
+    second = tick(station.place)
 
     assert len(first.windows) == 1
     assert second.windows == ()
@@ -89,7 +89,7 @@ def test_rows_that_arrive_a_few_at_a_time_are_each_counted_once(open_station, bi
     predictions = birds.traffic(230)[0]
     for start in range(0, 230, 23):
         station.arrive(predictions[start : start + 23], spool=f"worker-{start % 2}")
-        tick(station.place, report=False)
+        tick(station.place)
 
     windows = history.windows(station.place.engine, station.place.name)
     newest = history.verdicts(station.place.engine, station.place.name)[-1]
@@ -101,12 +101,12 @@ def test_rows_that_arrive_a_few_at_a_time_are_each_counted_once(open_station, bi
 def test_a_promotion_begins_the_evidence_anew_and_closes_what_the_predecessor_left(open_station, birds, tmp_path):
     station = open_station()
     station.arrive(birds.traffic(150, camera="C", strange=True)[0])
-    assert tick(station.place, report=False).verdict.action == "label_first"
+    assert tick(station.place).verdict.action == "label_first"
 
     station.promote(2, tmp_path, bird_profile(2))
     successor = replace(birds, version=2, seed=5)
     station.arrive(successor.traffic(200)[0])
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "nothing"
     assert [(window.model_version, window.summary.closed_because) for window in outcome.windows] == [
@@ -120,14 +120,14 @@ def test_a_queued_retrain_and_the_cool_down_keep_a_second_one_from_starting(open
     strange, truths = birds.traffic(200, camera="C", strange=True, right=0.4)
     station.arrive(strange)
     station.label(strange, truths)
-    first = tick(station.place, report=False)
+    first = tick(station.place)
     assert first.job_id is not None
 
-    assert tick(station.place, report=False).job_id is None
+    assert tick(station.place).job_id is None
     claim_job(station.place.engine, first.job_id)
     finish_job(station.place.engine, first.job_id, "failed", error="no disk")
 
-    cooling = tick(station.place, report=False)
+    cooling = tick(station.place)
     assert cooling.verdict.action == "retrain"
     assert cooling.job_id is None
     assert len(jobs(station.place.engine)) == 1
@@ -138,16 +138,16 @@ def test_after_a_refused_candidate_new_labels_are_awaited(open_station, birds):
     strange, truths = birds.traffic(300, camera="C", strange=True, right=0.4)
     station.arrive(strange)
     station.label(strange[:150], truths[:150])
-    first = tick(station.place, report=False)
+    first = tick(station.place)
     claim_job(station.place.engine, first.job_id)
     finish_job(station.place.engine, first.job_id, "refused", outcome={"version": 2, "promoted": False})
 
-    waiting = tick(station.place, report=False)
+    waiting = tick(station.place)
     assert waiting.verdict.action == "label_first"
     assert any("since the last candidate was refused" in reason for reason in waiting.verdict.reasons)
 
     station.label(strange[150:], truths[150:])
-    assert tick(station.place, report=False).verdict.action == "retrain"
+    assert tick(station.place).verdict.action == "retrain"
 
 
 def test_labels_that_are_not_a_random_sample_train_but_never_measure(open_station, birds):
@@ -156,7 +156,7 @@ def test_labels_that_are_not_a_random_sample_train_but_never_measure(open_statio
     station.arrive(strange)
     station.label(strange, truths)
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "label_first"
     assert any("monitor.feedback_is_random" in words for words in outcome.verdict.would_change)
@@ -168,7 +168,7 @@ def test_labels_whose_picture_was_not_kept_cannot_start_a_retrain(open_station, 
     station.arrive([replace(row, image_kept=False) for row in strange])
     station.label(strange, truths)
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "label_first"
     assert any("200 labels cannot train" in reason for reason in outcome.verdict.reasons)
@@ -178,12 +178,12 @@ def test_a_label_that_comes_before_its_prediction_waits_for_it_and_a_correction_
     station = open_station()
     predictions, truths = birds.traffic(60)
     station.label(predictions, truths)
-    tick(station.place, report=False)
+    tick(station.place)
     station.arrive(predictions)
-    tick(station.place, report=False)
+    tick(station.place)
     station.label(predictions[:10], truths[:10])
 
-    tick(station.place, report=False)
+    tick(station.place)
 
     newest = history.verdicts(station.place.engine, station.place.name)[-1]
     overall = next(one for one in newest["evidence"]["detectors"] if one["detector"] == "overall")
@@ -201,11 +201,11 @@ def test_without_champion_or_profile_the_watcher_says_so_and_lives(open_station)
 def test_a_champion_without_a_profile_is_not_watched_and_nothing_is_taken_as_seen(open_station, birds, reference):
     station = open_station(profile=False)
     station.arrive(birds.traffic(250)[0])
-    blind = tick(station.place, report=False)
+    blind = tick(station.place)
     assert "no reference profile" in blind.words
 
     save_profile(station.place.engine, station.place.objects, station.place.name, reference)
-    assert len(tick(station.place, report=False).windows) == 1
+    assert len(tick(station.place).windows) == 1
 
 
 def test_broken_numbers_and_odd_metadata_stop_nothing(open_station, birds):
@@ -219,7 +219,7 @@ def test_broken_numbers_and_odd_metadata_stop_nothing(open_station, birds):
     rows[5:] = [replace(row, metadata={**row.metadata, "shift": "night"}) for row in rows[5:]]
     station.arrive(rows)
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "nothing"
     notes = " ".join(outcome.windows[0].summary.notes)
@@ -235,7 +235,7 @@ def test_black_frames_ask_for_the_input_to_be_mended_whatever_the_labels_say(ope
     station.arrive([replace(row, statistics=black) for row in dark])
     station.label(dark, truths)
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "fix_input"
     assert outcome.job_id is None
@@ -248,11 +248,11 @@ def test_a_known_camera_that_suddenly_looks_different_is_an_input_fault_until_la
     station = open_station()
     changed, truths = birds.traffic(200, camera="A", strange=True)
     station.arrive(changed)
-    assert tick(station.place, report=False).verdict.action == "fix_input"
+    assert tick(station.place).verdict.action == "fix_input"
 
     station.label(changed[:8], truths[:8])
 
-    assert tick(station.place, report=False).verdict.action == "label_first"
+    assert tick(station.place).verdict.action == "label_first"
 
 
 def test_labels_alone_show_harm_where_the_pictures_look_as_ever(open_station, birds):
@@ -261,7 +261,7 @@ def test_labels_alone_show_harm_where_the_pictures_look_as_ever(open_station, bi
     station.arrive(predictions)
     station.label(predictions[:150], truths[:150])
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.verdict.action == "retrain"
     assert {alarm.lane for alarm in outcome.alarms} == {"labelled harm"}
@@ -274,7 +274,7 @@ def test_a_burst_of_one_session_counts_as_one_prediction(open_station, birds):
     noon = strange[0].at.replace(second=0)
     station.arrive([replace(row, at=noon, metadata={**row.metadata, "session": "s1"}) for row in strange])
 
-    outcome = tick(station.place, report=False)
+    outcome = tick(station.place)
 
     assert outcome.alarms == ()
     newest = history.verdicts(station.place.engine, station.place.name)[-1]
@@ -285,7 +285,7 @@ def test_two_watchers_at_once_write_one_look(open_station, birds):
     station = open_station()
     station.arrive(birds.traffic(200)[0])
     before = load_state(station.place.engine, station.place.name)
-    first = tick(station.place, report=False)
+    first = tick(station.place)
 
     with writing(station.place.engine) as connection:
         late = store_state(connection, station.place.name, replace(before, sequence=before.sequence + 1))
