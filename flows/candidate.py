@@ -91,8 +91,8 @@ def _prepare(place: Workplace, order: Order, champion: ModelVersion | None, tell
         teller.say(f"Going on in {order.run_dir}.")
         return kept
     if order.kind == SUCCESSOR and champion is not None:
-        folder = place.registry.fetch(champion.version, place.settings.storage.home / "models")
-        artifact = read_artifact(folder)
+        folder = place.registry.fetch(champion.version, place.fetched, with_weights=True)
+        artifact = read_artifact(folder, with_weights=True)
         snapshot = collect.retrain_snapshot(place, champion, artifact.classes)
         plan = successor_plan(place.settings, artifact, champion.version, order.reason)
         start = folder / "model.safetensors"

@@ -38,7 +38,7 @@ _OLD = {camera: 1 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}
 _MIXED = {NEW_CAMERA: 0.8, **{camera: 0.2 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}}
 _EVEN = {NEW_CAMERA: 0.5, **{camera: 0.5 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}}
 _BEFORE, _DRIFTED, _AFTER = 800, 1000, 800
-_LABELLED_BEFORE, _LABELLED_DRIFTED = 200, 800
+_LABELLED_BEFORE, _LABELLED_DRIFTED, _LABELLED_AFTER = 200, 800, 300
 _FAST, _SLOW = 40.0, 8.0
 _UP_S, _ALARM_S, _HARM_S, _RETRAIN_S = 240.0, 120.0, 180.0, 600.0
 _LOG_LINES = 15
@@ -103,6 +103,8 @@ def _live(place: Workplace, world: World, seed: int, story: Story, console: Cons
             with _step("traffic after the promotion", folder, "service"):
                 story.tell("step", f"{_AFTER} images from both kinds of camera …")
                 _send(traffic, story, bars, Mix("after", _EVEN, _FAST), _AFTER)
+                # For whoever looks at the console afterwards: accuracy is drawn where labels exist.
+                traffic.label(_sample(traffic.of("after"), _LABELLED_AFTER, chance))
     finally:
         traffic.stop()
     story.look()

@@ -23,6 +23,7 @@ def first_plan(settings: Settings, classes: tuple[str, ...], reason: str) -> Tra
         mean=settings.model.mean,
         std=settings.model.std,
         start=_start(settings),
+        licence=settings.model.licence,
         reason=reason,
     )
 

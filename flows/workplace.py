@@ -29,6 +29,11 @@ class Workplace:
     ledger: Ledger
     log: PredictionLog
 
+    @property
+    def fetched(self) -> Path:
+        """Where flows keep local copies of versions; serving workers have a folder of their own."""
+        return self.settings.storage.home / "versions"
+
 
 def open_workplace(root: Path | None = None) -> Workplace:
     """

@@ -63,6 +63,7 @@ class ModelSettings:
     backbone: str = _field("mobilenetv3_small_100", "a timm classifier")
     options: dict[str, Any] = _field({}, "further arguments of timm.create_model")
     weights: str = _field("auto", '"auto" = timm\'s pretrained weights, "none" = from scratch, or a .safetensors file')
+    licence: str = _field("", 'licence of those weights; "" = as timm or the file says it')
     image_size: int = _field(0, "pixels a side; 0 = the network's own", least=0)
     mean: tuple[float, ...] = _field((), "three channel means in 0..1; [] = the network's own")
     std: tuple[float, ...] = _field((), "three channel deviations in 0..1; [] = the network's own")

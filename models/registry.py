@@ -17,7 +17,7 @@ from infra.ledger import append_within
 from infra.objects import ObjectMissing, ObjectStore
 
 CHAMPION = "champion"
-_FILES = ("model.onnx", "model.safetensors", "artifact.json")
+_SERVED, _WEIGHTS = ("model.onnx", "artifact.json"), "model.safetensors"
 _LONGEST_KEY = 80  # the column's; names that are alike that far share their numbers, which only leaves gaps
 
 
@@ -88,7 +88,7 @@ class Registry:
         """
         version = self._take_number()
         prefix = f"models/{self.name}/{version}"
-        for file in _FILES:
+        for file in (*_SERVED, _WEIGHTS):
             self.objects.put_file(f"{prefix}/{file}", candidate / file)
         card_key = None
         if card_html is not None:
@@ -182,16 +182,18 @@ class Registry:
         with reading(self.engine) as connection:
             return tuple(_promotion(dict(row)) for row in connection.execute(query).mappings())
 
-    def fetch(self, version: int, folder: Path) -> Path:
+    def fetch(self, version: int, folder: Path, *, with_weights: bool = False) -> Path:
         """
         Bring a version's files to `folder/<version>` and give that folder; files already whole are kept.
+
+        Serving and judging need the graph alone; training goes on from the weights.
 
         Raises:
             UserError: the object store lacks the version, or the model's bytes are not those registered.
         """
         wanted = self.version(version)
         target = folder / str(version)
-        for file in _FILES:
+        for file in (*_SERVED, _WEIGHTS) if with_weights else _SERVED:
             if file == "model.onnx" and _is_whole(target / file, wanted.onnx_sha256):
                 continue
             try:
@@ -208,10 +210,6 @@ class Registry:
                 f"{wanted.onnx_sha256[:12]}… expected). Restore it, or `kedge rollback`."
             )
         return target
-
-    def judged(self, version: int, *, scorecard: Mapping[str, Any]) -> None:
-        """Keep a version's judge-set scores."""
-        self._update(version, scorecard=dict(scorecard))
 
     def _take_number(self) -> int:
         """The next version's number, for this caller alone: two that register at once never share a folder."""
@@ -261,13 +259,6 @@ class Registry:
         connection.execute(
             table.update().where(table.c.name == self.name, table.c.version == version).values(state=state)
         )
-
-    def _update(self, version: int, **values: Any) -> None:
-        table = schema.model_versions
-        with writing(self.engine) as connection:
-            connection.execute(
-                table.update().where(table.c.name == self.name, table.c.version == version).values(**values)
-            )
 
 
 def _pointer(connection: sa.Connection, name: str) -> tuple[int | None, int | None]:

@@ -106,7 +106,7 @@ def test_two_that_register_at_once_get_different_versions_and_keep_their_own_byt
 
     assert [version.version for version in registry.versions()] == [1, 2, 3, 4]
     for version in registry.versions():
-        fetched = registry.fetch(version.version, tmp_path / "local")
+        fetched = registry.fetch(version.version, tmp_path / "local", with_weights=True)
         assert (fetched / "model.safetensors").read_text() == f"model.safetensors of {version.reason}"
 
 
@@ -119,14 +119,6 @@ def test_a_candidate_that_lacks_a_file_leaves_no_version(registry, candidate):
 
     assert registry.versions() == ()
     assert Ledger(registry.engine).rows("models") == ()
-
-
-def test_a_scorecard_can_be_added_after_judging(registry, register):
-    register(1)
-
-    registry.judged(1, scorecard={"accuracy": 0.8})
-
-    assert registry.version(1).scorecard == {"accuracy": 0.8}
 
 
 def test_an_unknown_version_is_named_with_those_that_exist(registry, register):
@@ -252,7 +244,7 @@ def test_two_models_in_one_database_do_not_meet(registry, candidate, register):
 def test_a_fetched_version_is_byte_for_byte_what_was_registered(registry, candidate, tmp_path):
     registry.register(candidate("a"), reason="first", parent_version=None)
 
-    folder = registry.fetch(1, tmp_path / "local")
+    folder = registry.fetch(1, tmp_path / "local", with_weights=True)
 
     assert folder == tmp_path / "local" / "1"
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
@@ -262,11 +254,11 @@ def test_a_fetched_version_is_byte_for_byte_what_was_registered(registry, candid
 
 def test_a_corrupt_local_copy_is_repaired(registry, register, tmp_path):
     register(1)
-    folder = registry.fetch(1, tmp_path / "local")
+    folder = registry.fetch(1, tmp_path / "local", with_weights=True)
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:-3])
 
-    registry.fetch(1, tmp_path / "local")
+    registry.fetch(1, tmp_path / "local", with_weights=True)
 
     assert {path.read_text() for path in folder.iterdir()} == {
         "model.onnx of run 1", "model.safetensors of run 1", "artifact.json of run 1",
@@ -278,7 +270,7 @@ def test_a_corrupt_object_is_refused_and_not_left_for_anybody_to_load(registry, 
     registry.objects.put("models/digits/1/model.onnx", b"somebody else's bytes")
 
     with pytest.raises(UserError) as refusal:
-        registry.fetch(1, tmp_path / "local")
+        registry.fetch(1, tmp_path / "local", with_weights=True)
 
     assert str(refusal.value) == (
         f"digits:1 is corrupt: model.onnx is not the file that was registered (SHA-256 {version.onnx_sha256[:12]}… "
@@ -292,7 +284,7 @@ def test_a_missing_object_is_named_with_its_store(registry, register, tmp_path):
     registry.objects.delete("models/digits/1/model.safetensors")
 
     with pytest.raises(UserError) as refusal:
-        registry.fetch(1, tmp_path / "local")
+        registry.fetch(1, tmp_path / "local", with_weights=True)
 
     assert str(refusal.value) == (
         f"digits:1 lacks model.safetensors in {tmp_path / 'objects'}. "
