@@ -121,7 +121,7 @@ def _run_stage(job: _Job, stage: Stage, standing: Standing) -> Standing:
 def _share_s(job: _Job, standing: Standing) -> float:
     """Seconds for this stage, of what was left when it began: the deeper a stage trains, the more it is given."""
     left = job.plan.budget_minutes * 60 - (standing.seconds - standing.stage_seconds)
-    parts = [2**stage.index for stage in job.stages[standing.stage :]]
+    parts = [2.0**stage.index for stage in job.stages[standing.stage :]]
     return left * parts[0] / sum(parts)
 
 
