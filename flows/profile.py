@@ -24,6 +24,8 @@ def write_profile(
         version=version.version,
         judged_errors=judged_errors(sets, data.subgroups),
         categories=[*data.subgroups, *([data.source] if data.source else [])],
+        identifiers=[data.group] if data.group else [],
+        trained_on=[example.metadata for example in snapshot.train],
         seed=place.settings.train.seed,
     )
     save_profile(place.engine, place.objects, place.settings.project.name, profile)

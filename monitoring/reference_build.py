@@ -14,7 +14,7 @@ from models.runtime import Runtime
 from monitoring.batch import Batch
 from monitoring.image_stats import statistics_of
 from monitoring.reference import ReferenceProfile
-from monitoring.reference_fit import fit
+from monitoring.reference_fit import columns_of, fit
 
 Pixels = NDArray[np.uint8]
 
@@ -31,6 +31,8 @@ def build(
     version: int,
     judged_errors: Mapping[str, tuple[int, int]],
     categories: Iterable[str] = (),
+    identifiers: Iterable[str] = (),
+    trained_on: Sequence[Mapping[str, str]] = (),
     seed: int = 0,
 ) -> ReferenceProfile:
     """
@@ -46,6 +48,8 @@ def build(
         version: Of the model.
         judged_errors: See `ReferenceProfile`; `judged_errors` below computes them.
         categories: Metadata columns that are categories whatever their values look like: source and subgroups.
+        identifiers: Metadata columns that name images or sessions: a new value there means nothing.
+        trained_on: Metadata of the training images: a value that is only there is not new to the model.
         seed: Of the distortion.
 
     Raises:
@@ -64,7 +68,7 @@ def build(
         classes=runtime.artifact.classes,
         rounds=rounds,
         judged_errors=judged_errors,
-        categories=frozenset(categories),
+        columns=columns_of([one.metadata for one in chosen], trained_on, frozenset(categories), frozenset(identifiers)),
     )
 
 

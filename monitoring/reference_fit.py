@@ -1,7 +1,8 @@
 """Fitting a reference profile to scored images: centres, projection, limits, and what each metadata column is."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def fit(
     classes: Sequence[str],
     rounds: int,
     judged_errors: Mapping[str, tuple[int, int]],
-    categories: frozenset[str] = frozenset(),
+    columns: Mapping[str, Column] | None = None,
 ) -> ReferenceProfile:
     """
     The profile of scored held-out images.
@@ -39,7 +40,7 @@ def fit(
         classes: In the order of the probabilities.
         rounds: See `batch`.
         judged_errors: See `ReferenceProfile`.
-        categories: Metadata columns that are categories whatever their values look like.
+        columns: Of the metadata; by default as `columns_of` finds them in the batch.
     """
     images = len(batch) // rounds
     median, scale = robust_centre(batch.statistics, np.array([_LEAST_SCALE.get(name, 1e-3) for name in NAMES]))
@@ -58,9 +59,46 @@ def fit(
         projection=_projection(batch.embedding),
         distances=distances,
         limits={channel: _limit(values) for channel, values in scores.items()},
-        columns=_columns(batch.metadata[:images], categories),
+        columns=columns_of(batch.metadata[:images]) if columns is None else columns,
         judged_errors=dict(judged_errors),
     )
+
+
+def columns_of(
+    metadata: Sequence[Mapping[str, str]],
+    trained_on: Sequence[Mapping[str, str]] = (),
+    categories: frozenset[str] = frozenset(),
+    identifiers: frozenset[str] = frozenset(),
+) -> dict[str, Column]:
+    """
+    The metadata columns of held-out images.
+
+    Values that only training images have are known, too: of a category with a count of 0, of a number by its range.
+
+    Args:
+        metadata: Of the held-out images.
+        trained_on: Of the training images.
+        categories: Columns that are categories whatever their values look like.
+        identifiers: Columns that name images or sessions.
+    """
+    found = {}
+    for name in sorted({name for row in metadata for name in row}):
+        values = [value for row in metadata if (value := row.get(name, "")) != ""]
+        if name in identifiers:
+            found[name] = Column(IDENTIFIER, {})
+        elif values:
+            column = _column(values, len(metadata), known_category=name in categories)
+            found[name] = _widened(column, {value for row in trained_on if (value := row.get(name, "")) != ""})
+    return found
+
+
+def _widened(column: Column, also: set[str]) -> Column:
+    if column.kind == CATEGORY:
+        return replace(column, values={**dict.fromkeys(sorted(also), 0), **column.values})
+    numbers = _numbers(also) if column.kind == NUMBER and also else None
+    if numbers is None:
+        return column
+    return replace(column, low=min(column.low, float(numbers.min())), high=max(column.high, float(numbers.max())))
 
 
 def _projection(embedding: Floats) -> Projection:
@@ -90,15 +128,6 @@ def _limit(scores: Floats) -> float:
     return float(np.quantile(known, _TYPICAL, method="higher")) if len(known) else float("inf")
 
 
-def _columns(metadata: Sequence[Mapping[str, str]], categories: frozenset[str]) -> dict[str, Column]:
-    found = {}
-    for name in sorted({name for row in metadata for name in row}):
-        values = [value for row in metadata if (value := row.get(name, "")) != ""]
-        if values:
-            found[name] = _column(values, len(metadata), known_category=name in categories)
-    return found
-
-
 def _column(values: Sequence[str], images: int, *, known_category: bool) -> Column:
     counts = Counter(values)
     if known_category or len(counts) <= _FEW_VALUES:
@@ -112,9 +141,9 @@ def _column(values: Sequence[str], images: int, *, known_category: bool) -> Colu
     return Column(CATEGORY, dict(sorted(counts.items())))
 
 
-def _numbers(counts: Mapping[str, int]) -> Floats | None:
+def _numbers(values: Iterable[str]) -> Floats | None:
     try:
-        numbers = np.array([float(value) for value in counts])
+        numbers = np.array([float(value) for value in values])
     except ValueError:
         return None
     return numbers if np.isfinite(numbers).all() else None

@@ -63,7 +63,7 @@ def tick(place: WatchPlace) -> TickOutcome:
     champion = place.registry.champion()
     if champion is None:
         with writing(place.engine) as connection:
-            write_beat(connection)
+            write_beat(connection, place.name)
         return _nothing("There is no champion yet, so there is nothing to watch.")
     profile = load_profile(place.engine, place.objects, place.name, champion.version)
     before = load_state(place.engine, place.name)
@@ -162,7 +162,7 @@ def _without_profile(place: WatchPlace, champion: ModelVersion, before: WatchSta
     )
     verdict = Verdict(triage.NOTHING, (words,), ("A champion with a reference profile.",))
     state = replace(before, sequence=before.sequence + 1, action=verdict.action)
-    write_verdict_alone(place, state, champion.version, verdict)
+    write_verdict_alone(place, state, champion.version, verdict, before)
     return TickOutcome(verdict, (), (), None, None, words)
 
 

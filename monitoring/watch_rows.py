@@ -1,6 +1,5 @@
 """What one look leaves behind: all rows in one transaction, so that a look is written whole or not at all."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -11,11 +10,13 @@ import sqlalchemy as sa
 from infra import schema
 from infra.clock import now
 from infra.database import reading, writing
-from infra.jobs import OPEN, queue_job_within
+from infra.heartbeat import beat_within
+from infra.jobs import OPEN, broken_off_train, queue_job_within
 from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.counting import Counted
 from monitoring.performance import labelled_rows, performance
+from monitoring.silence import LANE as SILENCE
 from monitoring.triage import Verdict
 from monitoring.watch_place import WatchPlace
 from monitoring.watch_state import WatchState, store_state
@@ -60,27 +61,33 @@ def write_look(
             connection.execute(schema.alarms.insert().values(name=place.name, **vars(alarm)))
         _write_verdict(connection, place.name, counted, verdict)
         job_id = _ask_for_retrain(connection, place, counted, verdict) if verdict.starts_retrain else None
-        write_beat(connection)
+        write_beat(connection, place.name)
         if counted.windows or counted.alarms or verdict.action != before.action or job_id:
             append_within(connection, "watch", "look", _facts(counted, verdict, before, job_id))
     return job_id
 
 
-def write_verdict_alone(place: WatchPlace, state: WatchState, version: int, verdict: Verdict) -> None:
+def write_verdict_alone(
+    place: WatchPlace, state: WatchState, version: int, verdict: Verdict, before: WatchState
+) -> None:
     """A look that could count nothing: its verdict and its sign of life."""
     with writing(place.engine) as connection:
         if store_state(connection, place.name, state):
             row = _verdict_row(place.name, state, version, verdict, verdict.to_json())
             connection.execute(schema.verdicts.insert().values(**row))
-        write_beat(connection)
+            if verdict.action != before.action:
+                facts = {"verdict": state.sequence, "action": verdict.action, "before": before.action}
+                append_within(connection, "watch", "look", {**facts, "reasons": list(verdict.reasons)})
+        write_beat(connection, place.name)
 
 
-def write_beat(connection: sa.Connection) -> None:
-    """The watcher's sign of life."""
-    table = schema.heartbeats
-    values = {"at": now(), "pid": os.getpid()}
-    if connection.execute(table.update().where(table.c.process == "watch").values(**values)).rowcount == 0:
-        connection.execute(table.insert().values(process="watch", **values))
+def write_beat(connection: sa.Connection, name: str) -> None:
+    """The watcher's sign of life; an alarm about its silence is over with it."""
+    beat_within(connection, "watch")
+    alarms = schema.alarms
+    silent = (alarms.c.name == name) & (alarms.c.lane == SILENCE) & alarms.c.acted_on_at.is_(None)
+    if connection.execute(alarms.update().where(silent).values(acted_on_at=now())).rowcount:
+        append_within(connection, "watch", "watcher heard again", {})
 
 
 def refused_at(engine: sa.Engine, since: datetime) -> datetime | None:
@@ -151,7 +158,8 @@ def _verdict_row(
 def _ask_for_retrain(connection: sa.Connection, place: WatchPlace, counted: Counted, verdict: Verdict) -> str | None:
     """Queue a retrain unless one is open or the cool-down is on; the alarms behind it then count as acted on."""
     jobs, alarms = schema.jobs, schema.alarms
-    if connection.execute(sa.select(jobs.c.id).where(jobs.c.state.in_(OPEN)).limit(1)).first() is not None:
+    in_the_way = jobs.c.state.in_(OPEN) & ~broken_off_train()
+    if connection.execute(sa.select(jobs.c.id).where(in_the_way).limit(1)).first() is not None:
         return None
     ended = connection.execute(sa.select(sa.func.max(jobs.c.finished_at)).where(jobs.c.kind == "retrain")).scalar()
     if ended is not None and now() - ended < timedelta(minutes=place.settings.trigger.cooldown_minutes):

@@ -28,6 +28,7 @@ _LANES = {
         "Starts with the first labels, when they are drawn at random or declared so (monitor.feedback_is_random).",
     ),
 }
+_UNITS = {"gross": "predictions", "labelled harm": "labels"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Meter:
 
 @dataclass(frozen=True)
 class Lane:
+    """One lane; `note` says so where the present champion has nothing in it yet, and then there are no meters."""
+
     title: str
     lead: str
     figure: str
     detectors: tuple[Meter, ...]
     hidden: str
+    note: str
     empty: str
 
 
@@ -102,9 +106,9 @@ def differences(window: Window | None) -> Differences | None:
     return Differences(window.sequence, tuple(shown), window.new_values, window.notes)
 
 
-def lanes(readings: Sequence[Reading], marked: Sequence[Mark]) -> tuple[Lane, ...]:
+def lanes(readings: Sequence[Reading], marked: Sequence[Mark], champion: int | None) -> tuple[Lane, ...]:
     """The two lanes that bet from the first day; the block lane speaks in the verdict's reasons."""
-    return tuple(_lane(name, readings, marked) for name in _LANES)
+    return tuple(_lane(name, readings, marked, champion) for name in _LANES)
 
 
 def rate(windows: Sequence[Window]) -> float | None:
@@ -116,11 +120,11 @@ def rate(windows: Sequence[Window]) -> float | None:
     return sum(window.predictions for window in newest) / seconds if seconds > 0 else None
 
 
-def _lane(name: str, readings: Sequence[Reading], marked: Sequence[Mark]) -> Lane:
+def _lane(name: str, readings: Sequence[Reading], marked: Sequence[Mark], champion: int | None) -> Lane:
     title, lead, empty = _LANES[name]
     drawn = [reading for reading in readings if any(found.lane == name and found.units for found in reading.detectors)]
     if not drawn:
-        return Lane(title, lead, "", (), "", empty)
+        return Lane(title, lead, "", (), "", "", empty)
     newest = [found for found in drawn[-1].detectors if found.lane == name]
     strongest = sorted(newest, key=_fullness, reverse=True)[:_MOST_LINES]
     # In their own order, so that a colour stays with its detector.
@@ -128,12 +132,15 @@ def _lane(name: str, readings: Sequence[Reading], marked: Sequence[Mark]) -> Lan
     hidden = len(newest) - len(shown)
     farthest = max(found.threshold for reading in drawn for found in reading.detectors if found.lane == name)
     mine = [mark for mark in marked if mark.kind in (charts.PROMOTION, name)]
+    # Evidence begins anew with each champion: an alarm of its predecessor is no news about it.
+    present = drawn[-1].model_version == champion
     return Lane(
         title=title,
         lead=lead,
         figure=charts.evidence([_line(name, found.name, drawn) for found in shown], mine, max(1.0, farthest)),
-        detectors=tuple(_meter(detector) for detector in shown),
-        hidden=f"{words.plural(hidden, 'further detector')} with less evidence." if hidden else "",
+        detectors=tuple(_meter(detector) for detector in shown) if present else (),
+        hidden=f"{words.plural(hidden, 'further detector')} with less evidence." if hidden and present else "",
+        note="" if present else f"No {_UNITS[name]} under v{champion} yet: what is drawn is its predecessor's.",
         empty=empty,
     )
 

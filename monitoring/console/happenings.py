@@ -78,7 +78,7 @@ def window_rows(windows: Sequence[Window], given: Sequence[Row]) -> tuple[Window
 
 
 def reports(found: Rows) -> tuple[Report, ...]:
-    """Reports that belong to no window: audits, gates."""
+    """Reports that belong to no window: audits."""
     others = [row for row in found.reports if row["kind"] != "window"]
     return tuple(Report(row["at"], row["title"], report_href(row["object_key"])) for row in others[:_LISTED_REPORTS])
 

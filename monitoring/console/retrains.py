@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from monitoring.console import words
-from monitoring.console.champion import report_href
 from monitoring.console.rows import Row, Rows
 
 TONES = {
@@ -38,7 +37,6 @@ class Retrain:
     took: str
     outcome: str
     error: str
-    report_href: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ def newest(found: Rows, present: datetime) -> Retrain | None:
         took=took,
         outcome=outcome(job),
         error=job["error"] or "",
-        report_href=report_href(_gate_report(found, job)),
     )
 
 
@@ -92,9 +89,3 @@ def outcome(job: Row) -> str:
     if version is None or promoted is None:
         return ""
     return f"v{version} was {'promoted' if promoted else 'not promoted'}"
-
-
-def _gate_report(found: Rows, job: Row) -> str | None:
-    # Newest first: the first gate report since the job began is its own, since jobs never overlap.
-    reports = (row for row in found.reports if row["kind"] == "gate" and row["at"] >= job["created_at"])
-    return next((row["object_key"] for row in reports), None)

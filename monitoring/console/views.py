@@ -104,7 +104,7 @@ def page(found: Rows, settings: Settings, present: datetime, *, seen_from: str, 
         atypical_figure=drift.atypical_figure(windows, marks),
         no_windows=_no_windows(found, settings),
         differences=drift.differences(newest),
-        lanes=drift.lanes(readings(windows, found.verdicts[-1] if found.verdicts else None), marks),
+        lanes=drift.lanes(readings(windows, found.verdicts[-1] if found.verdicts else None), marks, version),
         accuracy_figure=labelled.figure(windows, marks),
         no_labels=(
             "No labels yet. Send them to /v1/feedback as they become known; "

@@ -89,7 +89,6 @@ def bird_profile(version: int = 1, errors: tuple[int, int] = (15, 300), cameras:
         classes=BIRDS,
         rounds=rounds,
         judged_errors={"overall": errors},
-        categories=frozenset({"camera"}),
     )
 
 

@@ -368,3 +368,16 @@ def test_commands_in_sentences_are_set_apart_and_the_rest_is_escaped(place: Plac
     page = client.get("/").text
 
     assert "<code>kedge up</code> starts it; <code>kedge watch</code> takes one look by hand." in page
+
+
+def test_evidence_of_the_predecessor_is_not_shown_as_the_champions(place: Place, client: TestClient) -> None:
+    place.champion()
+    place.window(1, summary(labelled=120, right=60))
+    assert "No labels under" not in text_of(client.get("/").text)
+
+    with writing(place.engine) as connection:
+        connection.execute(schema.pointers.update().values(version=2, previous_version=1))
+
+    said = text_of(client.get("/").text)
+    assert "No labels under v2 yet: what is drawn is its predecessor's." in said
+    assert "0.3 of 4.6" not in said

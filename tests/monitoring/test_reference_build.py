@@ -11,6 +11,7 @@ from models.runtime import Runtime
 from monitoring.batch import batch_of
 from monitoring.reference import ReferenceProfile
 from monitoring.reference_build import build, distorted, judged_errors
+from monitoring.reference_fit import columns_of
 from monitoring.signals import drift_report
 from tests.service.cards import CLASSES, write_candidate
 
@@ -95,3 +96,15 @@ def test_a_batch_without_embeddings_still_has_a_report(runtime):
     report = drift_report(profile, batch_of([], 3, profile.embedding_size))
 
     assert report.atypical == {}
+
+
+def test_what_only_training_images_have_is_known_and_a_session_is_never_new():
+    held_out = [{"device": "A", "session": f"s{index % 30}", "lux": f"{100 + index / 7:.2f}"} for index in range(60)]
+    trained = [{"device": "B", "session": "t", "lux": "900"}]
+
+    columns = columns_of(held_out, trained, categories=frozenset({"device"}), identifiers=frozenset({"session"}))
+
+    assert columns["device"].values == {"A": 60, "B": 0}
+    assert [columns["device"].is_new(device) for device in "ABC"] == [False, False, True]
+    assert not columns["session"].is_new("never seen")
+    assert [columns["lux"].is_new(lux) for lux in ("500", "950")] == [False, True]

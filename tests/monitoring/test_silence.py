@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 from infra.clock import now
 from infra.database import writing
+from infra.ledger import Ledger
 from monitoring import history
 from monitoring.silence import check_silence, silence
 from monitoring.watch_rows import write_beat
@@ -24,7 +25,7 @@ def test_silence_is_counted_from_the_last_look_or_from_when_listening_began():
 def test_a_silence_raises_one_alarm_however_often_it_is_asked_about(open_station):
     place = open_station().place
     with writing(place.engine) as connection:
-        write_beat(connection)
+        write_beat(connection, place.name)
     began = now() - timedelta(hours=1)
 
     assert check_silence(place.engine, place.name, began, most_s=900) is None
@@ -34,3 +35,16 @@ def test_a_silence_raises_one_alarm_however_often_it_is_asked_about(open_station
     alarms = history.alarms(place.engine, place.name)
     assert [(row["lane"], row["detector"]) for row in alarms] == [("watcher", "heartbeat")]
     assert "The watcher has not looked for" in alarms[0]["facts"]["words"]
+
+
+def test_the_next_look_ends_the_alarm_about_silence_and_says_so_in_the_ledger(open_station):
+    place = open_station().place
+    check_silence(place.engine, place.name, now() - timedelta(hours=1), most_s=0.0)
+    assert history.standing(place.engine, place.name).open_alarms == {"watcher": 1}
+
+    for _ in range(2):
+        with writing(place.engine) as connection:
+            write_beat(connection, place.name)
+
+    assert history.standing(place.engine, place.name).open_alarms == {}
+    assert [row.kind for row in Ledger(place.engine).rows("watch")] == ["watcher silent", "watcher heard again"]
