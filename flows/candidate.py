@@ -87,7 +87,9 @@ def make_candidate(place: Workplace, order: Order, teller: Teller) -> Outcome:
 
 def _prepare(place: Workplace, order: Order, champion: ModelVersion | None, teller: Teller) -> collect.Snapshot:
     kept = collect.kept_snapshot(order.run_dir)
-    if kept is not None and order.kind == SUCCESSOR:
+    parent = None if champion is None else champion.version
+    # Begun from another champion, it would be judged against one that it never met: then it starts anew.
+    if kept is not None and order.kind == SUCCESSOR and read_plan(order.run_dir).parent_version == parent:
         teller.say(f"Going on in {order.run_dir}.")
         return kept
     if order.kind == SUCCESSOR and champion is not None:

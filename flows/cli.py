@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,13 +40,25 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard outpu
 def main() -> None:
     """Run one command; a UserError becomes one message and its own exit code, Ctrl-C a clean end."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            # Typer itself takes Ctrl-C, and hands its code back.
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
-        Console(stderr=True).print(f"[bold red]kedge:[/] {_escape(str(error))}", highlight=False)
+        # Soft: a path that is broken into two lines can be neither clicked nor copied.
+        Console(stderr=True).print(f"[bold red]kedge:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         Console(stderr=True).print("[yellow]Stopped.[/] Nothing is half-done; run the same command to go on.")
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A folder that is not there or may not be written, a full disk: no fault of ours, and nothing to trace.
+        words = f"{error.filename} cannot be used: {error.strerror}. Expected a path that this user can read and write."
+        Console(stderr=True).print(f"[bold red]kedge:[/] {_escape(words)}", highlight=False, soft_wrap=True)
+        sys.exit(UserError.exit_code)
     except Exception as error:
         # Wrong usage: Typer's own exceptions know how to show themselves and which code they end with.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -120,11 +133,10 @@ def retrain(
     """
     from flows import retraining
     from flows.summons import call_for_retrain
-    from infra.jobs import queue_job
 
     if queue:
         place = _place()
-        job = queue_job(place.engine, "retrain", reason)
+        job = retraining.queue_retrain(place, reason)
         call_for_retrain(place.settings, job.id)
         _out.print(f"Job {job.id} is {job.state}; `kedge status` shows how it goes.", highlight=False)
         return
@@ -166,8 +178,9 @@ def serve(
     from service import commands
 
     settings = load()
-    _out.print(f"Serving on http://{settings.serve.host}:{settings.serve.port}; Ctrl-C stops.", highlight=False)
-    sys.exit(commands.run_serve(settings, runtime=runtime.value))
+    words = f"Serving on http://{settings.serve.host}:{settings.serve.port}; Ctrl-C stops."
+    announce = partial(_out.print, words, highlight=False)
+    sys.exit(commands.run_serve(settings, runtime=runtime.value, announce=announce))
 
 
 @app.command()

@@ -7,15 +7,15 @@ Each group of images has one role for ever. Judge images never enter the run dir
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flows.workplace import Workplace, role_key
-from infra.files import write_atomically
-from models.examples import Example, check_roles, classes_of, read_manifest, with_roles
+from infra.files import sha256_of, write_atomically
+from models.examples import ROLES, Example, check_roles, classes_of, read_manifest, with_roles
 from models.registry import ModelVersion
 from models.training.run_folder import RunExample, write_examples
 from monitoring.prediction_log import image_key
@@ -55,9 +55,9 @@ class Snapshot:
 
 def first_snapshot(place: Workplace) -> Snapshot:
     """The manifest alone, for a first model or a new start."""
-    examples = manifest_examples(place)
+    examples, left_out, _ = _one_role_each(manifest_examples(place))
     check_roles(examples)
-    return _snapshot(classes_of(examples), by_role(examples), (), Counter())
+    return _snapshot(classes_of(examples), by_role(examples), (), left_out)
 
 
 def retrain_snapshot(place: Workplace, champion: ModelVersion, classes: tuple[str, ...]) -> Snapshot:
@@ -66,11 +66,12 @@ def retrain_snapshot(place: Workplace, champion: ModelVersion, classes: tuple[st
 
     Production images labelled before the champion was made count as old: they trained it, or were judged then.
     """
-    production, left_out = production_examples(place, classes)
+    manifest, left_out, contents = _one_role_each(manifest_examples(place))
+    production, unusable = production_examples(place, classes, contents)
     since = champion.created_at
     fresh = [example for example, labelled_at in production if labelled_at >= since]
     earlier = [example for example, labelled_at in production if labelled_at < since]
-    old = by_role([*manifest_examples(place), *earlier])
+    old = by_role([*manifest, *earlier])
     new = by_role(fresh)
     replayed = replay(old["train"], place.settings.train.replay_images, place.settings.train.seed)
     roles = {
@@ -78,7 +79,7 @@ def retrain_snapshot(place: Workplace, champion: ModelVersion, classes: tuple[st
         "select": [*old["select"], *new["select"]],
         "judge": old["judge"],
     }
-    return _snapshot(classes, roles, new["judge"], left_out)
+    return _snapshot(classes, roles, new["judge"], left_out + unusable)
 
 
 def write_run_dir(place: Workplace, snapshot: Snapshot, run_dir: Path) -> None:
@@ -131,12 +132,13 @@ def manifest_examples(place: Workplace) -> tuple[Example, ...]:
 
 
 def production_examples(
-    place: Workplace, classes: Sequence[str]
+    place: Workplace, classes: Sequence[str], in_manifest: Container[str] = ()
 ) -> tuple[list[tuple[Example, datetime]], Counter[str]]:
     """
     Labelled predictions as examples with the time of their label, and how many cannot be used and why.
 
-    An image whose class the model does not know, or whose bytes were not kept, cannot train or judge it.
+    An image whose class the model does not know, or whose bytes were not kept, cannot train or judge it. One whose
+    bytes the manifest has (`in_manifest`, SHA-256) has its role there, and would get a second one here.
     """
     key = role_key(place.engine)
     usable: dict[str, tuple[Example, datetime]] = {}
@@ -145,6 +147,8 @@ def production_examples(
         stored = image_key(row["image_sha256"])
         if row["true_label"] not in classes:
             left_out["class unknown to the model"] += 1
+        elif row["image_sha256"] in in_manifest:
+            left_out["in the manifest already"] += 1
         elif not row["image_kept"] or not place.objects.exists(stored):
             left_out["image not kept"] += 1
         else:
@@ -180,6 +184,22 @@ def by_role(examples: Iterable[Example]) -> dict[str, list[Example]]:
     for example in examples:
         roles[example.split].append(example)
     return roles
+
+
+def _one_role_each(examples: Sequence[Example]) -> tuple[list[Example], Counter[str], set[str]]:
+    """
+    The examples without copies that have another role, how many those are, and the SHA-256 of every image.
+
+    Of images with the same bytes the most guarded role counts: what judges must neither select nor train.
+    """
+    content = {example.image: sha256_of(Path(example.image)) for example in examples}
+    role: dict[str, int] = {}
+    for example in examples:
+        guard = ROLES.index(example.split)
+        role[content[example.image]] = max(guard, role.get(content[example.image], guard))
+    kept = [example for example in examples if ROLES.index(example.split) == role[content[example.image]]]
+    copies = len(examples) - len(kept)
+    return kept, Counter({"copies of images that judge or select": copies} if copies else {}), set(role)
 
 
 def _snapshot(

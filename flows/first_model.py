@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from flows.candidate import FIRST, Order, Outcome, make_candidate
-from flows.collect import manifest_examples
-from flows.data import check_columns
+from flows.data import check_data
 from flows.promote import promote
 from flows.telling import Teller
 from flows.workplace import Workplace
@@ -20,13 +19,18 @@ def train(place: Workplace, teller: Teller) -> Outcome:
     Raises:
         UserError: the data cannot be used, training failed, or another job runs.
     """
-    check_columns(place, manifest_examples(place))
+    # Every image now, judge images too: one that cannot be read would otherwise stop the work at its end.
+    for remark in check_data(place, teller).remarks:
+        teller.say(f"Note: {remark}.")
     release_abandoned(place.engine)
     first = place.registry.champion_version() is None
     reason = "first" if first else "manual"
     job = queue_job(place.engine, FIRST, reason)
     if job.kind != FIRST or claim_job(place.engine, job.id) is None:
-        raise UserError(f"Job {job.id} ({job.kind}, {job.reason}) is open; wait for it: `kedge status` shows it.")
+        remedy = "`kedge status` shows how it goes"
+        if job.state == "queued":
+            remedy = "`kedge retrain` does it now, and so does the runner of `kedge up`; then train"
+        raise UserError(f"Another job is {job.state}: {job.kind}, asked for by {job.reason} ({job.id}). {remedy}.")
     run_dir = place.settings.storage.home / "runs" / job.id
     note_run_dir(place.engine, job.id, str(run_dir))
     try:

@@ -55,13 +55,19 @@ def import_file(place: Workplace, file: Path) -> Imported:
 def _read(file: Path) -> list[Label]:
     if not file.is_file():
         raise UserError(f"{file} is not there. Expected a CSV file with the columns id and label.")
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        missing = {"id", "label"} - set(reader.fieldnames or ())
-        if missing:
-            found = ", ".join(reader.fieldnames or ()) or "none"
-            raise UserError(f"{file} lacks the column(s) {', '.join(sorted(missing))}; its columns are: {found}.")
-        rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{file} cannot be read as CSV in UTF-8: {error}. Save it as UTF-8 and close every quote."
+        ) from error
+    missing = {"id", "label"} - set(columns)
+    if missing:
+        found = ", ".join(columns) or "none"
+        raise UserError(f"{file} lacks the column(s) {', '.join(sorted(missing))}; its columns are: {found}.")
+    rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in rows]
     incomplete = [str(number) for number, row in enumerate(rows, start=2) if not row["id"] or not row["label"]]
     if incomplete or not rows:
         where = f"rows {', '.join(incomplete[:_NAMED])}" if incomplete else "it has no rows"

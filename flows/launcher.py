@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 # A trainer that is asked to stop ends its step and writes a checkpoint.
 _PATIENCE_S = 8.0
+# How the modules end on a mistake that a person can put right; an uncaught exception ends them so, too.
+_USER_ERROR = 1
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,6 @@ OnProgress = Callable[[ProgressLine], None]
 _NAMES = frozenset(field.name for field in fields(ProgressLine))
 
 
-def train_and_export(run_dir: Path, on_progress: OnProgress = lambda line: None) -> None:
-    """
-    Train in one process and export in another, each to its end; what is left of either is ended with the caller.
-
-    Raises:
-        UserError: one of them failed; the message ends with the tail of its log.
-    """
-    train(run_dir, on_progress)
-    export(run_dir)
-
-
 def train(run_dir: Path, on_progress: OnProgress = lambda line: None) -> None:
     """
     `python -m models.training`; goes on from the run directory's checkpoint where there is one.
@@ -88,7 +79,8 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
     Run one module to its end, with its output in `log`.
 
     Raises:
-        UserError: it ended with anything but 0.
+        UserError: it ended with anything but 0. A person's mistake is told in the module's own words, anything
+            else with the tail of the log.
     """
     command = [sys.executable, "-m", module, "--run-dir", str(run_dir)]
     # Safe path: a folder named models/ where the user stands must not be taken for ours.
@@ -96,6 +88,7 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     # The log is a file and not a pipe: a pipe's reader who dies takes the writer along, or waits for it for ever.
     with Leash() as leash, log.open("ab") as output:
+        begins = output.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -115,11 +108,19 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
             process_groups.end(process.pid, _PATIENCE_S if process.poll() is None else 0)
             process.wait()
             leash.free(process.pid)
+    if process.returncode == _USER_ERROR and (words := _last_words(log, begins)):
+        raise UserError(words)
     if process.returncode != 0:
         raise UserError(
             f"{module} failed with {_exit_words(process.returncode)} in {run_dir}. "
             f"Its checkpoint is kept; the end of {log}:\n{logs.tail(log)}"
         )
+
+
+def _last_words(log: Path, begins: int) -> str:
+    """What the module said from `begins` on, bytes; "" where that is a traceback and so no message for a person."""
+    said = log.read_bytes()[begins:].decode(errors="replace").strip()
+    return "" if "Traceback (most recent call last)" in said else said
 
 
 class Tail:

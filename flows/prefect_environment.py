@@ -38,11 +38,6 @@ def api_url(settings: Settings) -> str:
     return settings.prefect.api_url.rstrip("/") or f"http://127.0.0.1:{settings.prefect.port}/api"
 
 
-def ui_url(settings: Settings) -> str:
-    """Where a person looks at Prefect's pages."""
-    return api_url(settings).removesuffix("/api")
-
-
 def environment(settings: Settings) -> Mapping[str, str]:
     """What a client of Prefect needs: where the server is, where its own files go, and silence."""
     client = {

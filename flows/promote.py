@@ -49,12 +49,11 @@ def roll_back(place: Workplace, *, actor: str, reason: str, wait_s: float = 30.0
 
 
 def _roll_out(place: Workplace, move: Callable[[], Promotion], wait_s: float) -> Rollout:
-    before = place.registry.champion_version()
     started = time.monotonic()
     promotion = move()
     problem = _wait_for_workers(place, promotion.version, started + wait_s)
     if problem is not None:
-        _put_back(place, before, promotion, problem)
+        _put_back(place, promotion, problem)
     workers = len(live_workers(place.engine, place.settings.project.name))
     return Rollout(promotion, workers, time.monotonic() - started)
 
@@ -66,7 +65,8 @@ def _wait_for_workers(place: Workplace, version: int, deadline: float) -> str | 
         waiting = [worker for worker in workers if worker.version != version]
         if not waiting:
             return None
-        refused = [worker for worker in waiting if worker.error and f"version {version}" in worker.error]
+        # As service.live_model words it; with the words behind, version 1 is not found in version 12.
+        refused = [worker for worker in waiting if (worker.error or "").startswith(f"version {version} was refused")]
         if refused:
             return f"worker {refused[0].pid} on {refused[0].host} refused it: {refused[0].error}"
         if time.monotonic() > deadline:
@@ -75,12 +75,15 @@ def _wait_for_workers(place: Workplace, version: int, deadline: float) -> str | 
         time.sleep(_POLL_S)
 
 
-def _put_back(place: Workplace, before: int | None, promotion: Promotion, problem: str) -> None:
-    name = place.settings.project.name
-    if before is None or before == promotion.version:
-        raise UserError(f"{name}:{promotion.version} is champion, but not everywhere: {problem}")
-    place.registry.promote(before, actor="kedge", reason=f"put back: {problem}")
+def _put_back(place: Workplace, promotion: Promotion, problem: str) -> None:
+    name, version = place.settings.project.name, promotion.version
+    before = place.registry.put_back(promotion, actor="kedge", reason=f"put back: {problem}")
+    champion = place.registry.champion_version()
+    if before is None and champion != version:
+        raise UserError(f"{name}:{version} was not promoted: {problem}; {name}:{champion} became champion meanwhile.")
+    if before is None or champion == version:
+        raise UserError(f"{name}:{version} is champion, but not everywhere: {problem}")
     raise UserError(
-        f"{name}:{promotion.version} was not promoted, {name}:{before} stays champion: {problem}. "
+        f"{name}:{version} was not promoted, {name}:{champion} stays champion: {problem}. "
         "See the service's log; `kedge models` lists what can be promoted."
     )

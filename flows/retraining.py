@@ -9,7 +9,7 @@ from flows.promote import promote
 from flows.telling import Silent, Teller
 from flows.workplace import Workplace, open_workplace
 from infra.errors import UserError
-from infra.jobs import Job, claim_job, finish_job, note_run_dir, queue_job, release_abandoned
+from infra.jobs import Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job, release_abandoned
 from infra.settings import Settings
 from models.gate_records import PROMOTE
 
@@ -37,6 +37,8 @@ def run_job(settings: Settings, job_id: str | None, reason: str) -> JobOutcome:
     place = open_workplace(settings.root)
     release_abandoned(place.engine)
     wanted = job_id or queue_job(place.engine, SUCCESSOR, reason).id
+    if any(job.id == wanted and job.kind != SUCCESSOR for job in open_jobs(place.engine)):
+        return JobOutcome(wanted, "skipped", f"job {wanted} is a `kedge train`: that command goes on with it")
     job = claim_job(place.engine, wanted)
     if job is None:
         return JobOutcome(wanted, "skipped", f"job {wanted} is not waiting: another process has it, or it is over")
@@ -58,8 +60,7 @@ def retrain_here(place: Workplace, reason: str, teller: Teller) -> Outcome:
     Raises:
         UserError: there is no champion to start from, another job is open, or training failed.
     """
-    if place.registry.champion_version() is None:
-        raise UserError("There is no champion to retrain from. `kedge train` makes the first model.")
+    check_champion(place)
     release_abandoned(place.engine)
     job = claim_job(place.engine, queue_job(place.engine, SUCCESSOR, reason).id)
     if job is None:
@@ -67,10 +68,32 @@ def retrain_here(place: Workplace, reason: str, teller: Teller) -> Outcome:
     return _do(place, job, teller)
 
 
+def queue_retrain(place: Workplace, reason: str) -> Job:
+    """
+    Write a job for the runner, or find the one that is open.
+
+    Raises:
+        UserError: there is no champion to start from.
+    """
+    check_champion(place)
+    release_abandoned(place.engine)
+    return queue_job(place.engine, SUCCESSOR, reason)
+
+
+def check_champion(place: Workplace) -> None:
+    """
+    Raises:
+        UserError: there is no champion to start from.
+    """
+    if place.registry.champion_version() is None:
+        raise UserError("There is no champion to retrain from. `kedge train` makes the first model.")
+
+
 def _do(place: Workplace, job: Job, teller: Teller) -> Outcome:
     run_dir = place.settings.storage.home / "runs" / job.id
     note_run_dir(place.engine, job.id, str(run_dir))
     try:
+        check_champion(place)
         outcome = make_candidate(place, Order(SUCCESSOR, job.reason, run_dir), teller)
         if outcome.version.state != "refused":
             outcome = _promote(place, job, outcome)
@@ -93,7 +116,19 @@ def _do(place: Workplace, job: Job, teller: Teller) -> Outcome:
 
 
 def _promote(place: Workplace, job: Job, outcome: Outcome) -> Outcome:
-    """Promote what the gate lets through; by relief it would go to canary, and until there is one, straight on."""
+    """
+    Promote what the gate lets through; by relief it would go to canary, and until there is one, straight on.
+
+    Raises:
+        UserError: the champion is no longer the one that the candidate was compared with.
+    """
+    champion = place.registry.champion_version()
+    if champion != outcome.version.parent_version:
+        number = outcome.version.version
+        raise UserError(
+            f"{outcome.version.title} was compared with version {outcome.version.parent_version}, but version "
+            f"{champion} was made champion meanwhile; nothing was promoted. Retrain again, or `kedge promote {number}`."
+        )
     reason = f"retrain for {job.reason}"
     if outcome.decision.outcome != PROMOTE:
         reason += "; undecided by the gate, promoted by relief: a gain of at least 10 points is proven"

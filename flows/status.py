@@ -103,7 +103,11 @@ def status(place: Workplace) -> Status:
 def to_json(record: Any) -> str:
     """Any of our records as indented JSON; times as ISO 8601."""
     plain = asdict(record) if hasattr(record, "__dataclass_fields__") else record
-    return json.dumps(plain, indent=2, default=str)
+    return json.dumps(plain, indent=2, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _champion(place: Workplace) -> ChampionState | None:

@@ -51,5 +51,6 @@ def on_terminal(console: Console) -> Iterator[OnTerminal]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[words]}"),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    # Where nobody looks, an empty line is all that would be left of the bars.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield OnTerminal(console, bars)

@@ -115,7 +115,7 @@ def _tell(settings: Settings, seen: Seen) -> None:
 
 def _call_for_jobs(place: Workplace, new: str) -> None:
     """Call for the new job, and again for one that nobody took: its event was lost, or its process died."""
-    jobs = open_jobs(place.engine)
+    jobs = [job for job in open_jobs(place.engine) if job.kind == "retrain"]
     if any(job.state == "running" for job in jobs):
         return
     for job in jobs:

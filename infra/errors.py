@@ -5,9 +5,3 @@ class UserError(Exception):
     """A message that says what happened to which thing, what was expected and what to do; exit code 1."""
 
     exit_code = 1
-
-
-class GateRefusal(UserError):
-    """A candidate was judged and refused: nothing is broken, so the exit code is its own; exit code 3."""
-
-    exit_code = 3

@@ -18,12 +18,17 @@ _EVERY_S = 5.0
 
 def beat(engine: sa.Engine, process: str) -> None:
     """Say once that `process` lives."""
+    with writing(engine) as connection:
+        beat_within(connection, process)
+
+
+def beat_within(connection: sa.Connection, process: str) -> None:
+    """The same inside a caller's `writing` transaction."""
     table = schema.heartbeats
     values = {"at": now(), "pid": os.getpid()}
-    with writing(engine) as connection:
-        updated = connection.execute(table.update().where(table.c.process == process).values(**values))
-        if updated.rowcount == 0:
-            connection.execute(table.insert().values(process=process, **values))
+    updated = connection.execute(table.update().where(table.c.process == process).values(**values))
+    if updated.rowcount == 0:
+        connection.execute(table.insert().values(process=process, **values))
 
 
 @contextlib.contextmanager

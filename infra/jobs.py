@@ -16,8 +16,11 @@ import sqlalchemy as sa
 from infra import schema
 from infra.clock import new_id, now
 from infra.database import reading, writing
+from infra.ledger import append_within
 
 OPEN = ("queued", "running")
+_STREAM = "jobs"  # of the ledger
+TRAIN, RETRAIN = "train", "retrain"
 _SAME_BIRTH_S = 2.0  # a process's start is told to a hundredth, but moves with the machine's clock
 
 
@@ -47,7 +50,11 @@ class Job:
 
 
 def queue_job(engine: sa.Engine, kind: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Job:
-    """Ask for a job; while one is open, that one is returned and nothing is added."""
+    """
+    Ask for a job; while one is open, that one is returned and nothing is added.
+
+    A `kedge train` that was broken off is nobody's any more once a retrain is asked for: it is cancelled.
+    """
     with writing(engine) as connection:
         return queue_job_within(connection, kind, reason, evidence)
 
@@ -56,6 +63,11 @@ def queue_job_within(
     connection: sa.Connection, kind: str, reason: str, evidence: Mapping[str, Any] | None = None
 ) -> Job:
     """The same inside a caller's `writing` transaction."""
+    if kind == RETRAIN:
+        # Only the same command would go on with it, and until then no drift could retrain anything.
+        why = "broken off; a retrain was asked for instead"
+        for left in connection.execute(sa.select(schema.jobs.c.id).where(broken_off_train())).scalars().all():
+            _close(connection, left, {"state": "cancelled", "finished_at": now(), "error": why})
     existing = (
         connection.execute(
             sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at).limit(1)
@@ -68,7 +80,13 @@ def queue_job_within(
     row = {"id": new_id(), "kind": kind, "state": "queued", "reason": reason, "created_at": now(),
            "evidence": None if evidence is None else dict(evidence)}  # fmt: skip
     connection.execute(schema.jobs.insert().values(**row))
+    append_within(connection, _STREAM, "asked", {"job": row["id"], "kind": kind, "reason": reason})
     return _job(connection, str(row["id"]))
+
+
+def broken_off_train() -> sa.ColumnElement[bool]:
+    """The condition on `jobs` rows of a `kedge train` that waits for the same command: nobody else goes on with it."""
+    return (schema.jobs.c.kind == TRAIN) & (schema.jobs.c.state == "queued")
 
 
 def claim_job(engine: sa.Engine, identifier: str) -> Job | None:
@@ -91,12 +109,9 @@ def finish_job(
     error: str | None = None,
 ) -> None:
     """Close a job with its outcome, or with the message of what went wrong."""
+    values = {"state": state, "finished_at": now(), "outcome": None if outcome is None else dict(outcome)}
     with writing(engine) as connection:
-        connection.execute(
-            schema.jobs.update()
-            .where(schema.jobs.c.id == identifier)
-            .values(state=state, finished_at=now(), outcome=None if outcome is None else dict(outcome), error=error)
-        )
+        _close(connection, identifier, {**values, "error": error})
 
 
 def note_run_dir(engine: sa.Engine, identifier: str, run_dir: str) -> None:
@@ -133,7 +148,15 @@ def release_abandoned(engine: sa.Engine) -> tuple[Job, ...]:
         connection.execute(
             schema.jobs.update().where(schema.jobs.c.id.in_(gone)).values(state="queued", started_at=None)
         )
+        for job in abandoned:
+            append_within(connection, _STREAM, "released", {"job": job.id})
     return abandoned
+
+
+def _close(connection: sa.Connection, identifier: str, values: Mapping[str, Any]) -> None:
+    connection.execute(schema.jobs.update().where(schema.jobs.c.id == identifier).values(**values))
+    facts = {"job": identifier, "outcome": values.get("outcome"), "error": values["error"]}
+    append_within(connection, _STREAM, values["state"], facts)
 
 
 def _with_pid(connection: sa.Connection, identifier: str) -> dict[str, Any]:

@@ -27,8 +27,10 @@ def _field(
     choices: tuple[str, ...] = (),
     least: float | None = None,
     most: float | None = None,
+    form: str = "",
+    sizes: tuple[int, ...] = (),
 ) -> Any:
-    metadata = {"comment": comment, "choices": choices, "least": least, "most": most}
+    metadata = {"comment": comment, "choices": choices, "least": least, "most": most, "form": form, "sizes": sizes}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -36,7 +38,12 @@ def _field(
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    name: str = _field("classifier", "the model's name in the registry, answers and metrics")
+    # It becomes part of file names, object keys and metric labels everywhere.
+    name: str = _field(
+        "classifier",
+        "the model's name in the registry, answers and metrics: letters, digits, '.', '_' and '-'",
+        form=r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    )
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,12 @@ class ModelSettings:
     weights: str = _field("auto", '"auto" = timm\'s pretrained weights, "none" = from scratch, or a .safetensors file')
     licence: str = _field("", 'licence of those weights; "" = as timm or the file says it')
     image_size: int = _field(0, "pixels a side; 0 = the network's own", least=0)
-    mean: tuple[float, ...] = _field((), "three channel means in 0..1; [] = the network's own")
-    std: tuple[float, ...] = _field((), "three channel deviations in 0..1; [] = the network's own")
+    mean: tuple[float, ...] = _field(
+        (), "three channel means in 0..1; [] = the network's own", sizes=(0, 3), least=0, most=1
+    )
+    std: tuple[float, ...] = _field(
+        (), "three channel deviations, over 0 up to 1; [] = the network's own", sizes=(0, 3), least=0.001, most=1
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,6 @@ class TrainSettings:
     replay_images: int = _field(1000, "old images that go along with every retrain, balanced by class", least=0)
     device: str = _field("auto", "where to train", choices=("auto", "cpu", "cuda"))
     threads: int = _field(0, "CPU threads; 0 = all cores", least=0)
-    share_gpu: bool = _field(False, "let training use the GPU that serving uses")
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,6 @@ class MonitorSettings:
         0.02, "error above the champion's upper bound that is still fine, 0..1", least=0, most=1
     )
     report_images: int = _field(2000, "most predictions drawn in one Evidently report", least=20)
-    largest_distance_from_origin: float = _field(
-        0.5, "distance from the first training at which a person is asked, 0..1", least=0, most=1
-    )
     silent_after_s: float = _field(900.0, "seconds without a look of the watcher that raise an alarm", least=2)
 
 
@@ -232,9 +239,14 @@ def _from_file(path: Path, mistakes: list[str]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        document = tomllib.loads(path.read_text())
+        # Some editors begin a file with a byte order mark, which TOML does not know.
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}. `kedge init` writes a valid one elsewhere.") from error
+        raise UserError(
+            f"{path} is not valid TOML: {error}. Mend that place; `kedge init FOLDER` writes a valid file to compare."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a file of settings.") from error
     values: dict[str, dict[str, Any]] = {}
     for section, content in document.items():
         if section not in SECTIONS:

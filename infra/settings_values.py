@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,14 +28,9 @@ def typed(value: Any, field: "dataclasses.Field[Any]") -> Any:
             raise ValueError(f"should be a list of {_PLURALS[item]}; found {value!r}")
     if result is None:
         raise ValueError(f"should be {_words(wanted)}; found {value!r}")
-    choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
-    if choices and result not in choices:
-        raise ValueError(f"should be one of {', '.join(choices)}; found {value!r}{nearest(str(value), choices)}")
-    # Asked this way round, nan is refused as well.
-    if least is not None and not least <= result < math.inf:
-        raise ValueError(f"should be at least {least}; found {value!r}")
-    if most is not None and not result <= most:
-        raise ValueError(f"should be at most {most}; found {value!r}")
+    _check_form(result, field)
+    for number in result if isinstance(result, tuple) else (result,):
+        _check_range(number, value, field)
     return result
 
 
@@ -61,6 +57,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where something known looks alike, else nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _check_form(value: Any, field: "dataclasses.Field[Any]") -> None:
+    choices, form, sizes = (field.metadata[name] for name in ("choices", "form", "sizes"))
+    if choices and value not in choices:
+        raise ValueError(f"should be one of {', '.join(choices)}; found {value!r}{nearest(str(value), choices)}")
+    if form and not re.fullmatch(form, value):
+        raise ValueError(
+            "should be 1 to 64 letters (a-z), digits, '.', '_' or '-', and begin with a letter or a digit; "
+            f"found {value!r}"
+        )
+    if sizes and len(value) not in sizes:
+        allowed = " or ".join(str(size) for size in sizes)
+        raise ValueError(f"should have {allowed} values; found {len(value)}: {list(value)}")
+
+
+def _check_range(number: Any, found: Any, field: "dataclasses.Field[Any]") -> None:
+    least, most = field.metadata["least"], field.metadata["most"]
+    # Asked this way round, nan is refused as well.
+    if least is not None and not least <= number < math.inf:
+        raise ValueError(f"should be at least {least}; found {found!r}")
+    if most is not None and not number <= most:
+        raise ValueError(f"should be at most {most}; found {found!r}")
 
 
 def _parsed(text: str) -> Any:

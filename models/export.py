@@ -24,7 +24,7 @@ from torch.nn import functional
 from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
 from models import backbone
-from models.artifact import Artifact, Lineage, Parity
+from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.images import decode, normalise, resize
 from models.runtime import Graph
 from models.training.report import TrainingReport, read_report
@@ -87,7 +87,7 @@ def export(run_dir: Path) -> Artifact:
             "Nothing was registered; try another backbone, or another version of torch or onnxruntime."
         )
     artifact = _artifact(report, candidate, network, _temperature(path, squares, labels, report), parity)
-    write_atomically(candidate / "artifact.json", json.dumps(artifact.to_json(), indent=2) + "\n")
+    write_artifact(artifact, candidate)
     return artifact
 
 

@@ -30,7 +30,7 @@ class ModelVersion:
         version: Counts from 1 within `name`.
         state: "registered", "champion", "retired" or "refused".
         scorecard: The judge-set scores, as `models.scorecard.Scorecard` writes them; None until judged.
-        gate: The gate's decision, as `models.gate.GateDecision` writes it; None for the first version.
+        gate: The gate's decision, as `models.gate_records.GateDecision` writes it; None until judged.
     """
 
     name: str
@@ -174,6 +174,23 @@ class Registry:
             # What the target itself had replaced: otherwise a second rollback would return to the bad one.
             previous = self._replaced_by(connection, target)
             return self._move_pointer(connection, target, previous, actor, reason, "rolled back")
+
+    def put_back(self, promotion: Promotion, *, actor: str, reason: str) -> Promotion | None:
+        """
+        Undo `promotion`: champion and way back become what they were before it.
+
+        None, and nothing is moved, where it was the first of all or where the pointer has moved on since: somebody
+        else's later choice is not undone.
+        """
+        table = schema.pointer_history
+        mine = (table.c.name == self.name) & (table.c.alias == CHAMPION)
+        query = sa.select(table).where(mine, table.c.sequence >= promotion.sequence - 1).order_by(table.c.sequence)
+        with writing(self.engine) as connection:
+            rows = connection.execute(query).mappings().all()
+            if [row["sequence"] for row in rows] != [promotion.sequence - 1, promotion.sequence]:
+                return None
+            before = _promotion(dict(rows[0]))
+            return self._move_pointer(connection, before.version, before.previous_version, actor, reason, "put back")
 
     def history(self) -> tuple[Promotion, ...]:
         """Every change of the champion, oldest first, without gaps."""

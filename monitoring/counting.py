@@ -21,6 +21,9 @@ from monitoring.signals import drift_report
 from monitoring.watch_state import WatchState
 from monitoring.windows import FULL, SUCCEEDED, Window, summarise
 
+# Half of what one look reads (gathering), for the other half may be the champion's.
+_MOST_LEFT_OVER = 50_000
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -50,8 +53,10 @@ def count(gathered: Gathered, settings: Settings, at: datetime) -> Counted:
     rules = EvidenceSettings(settings.monitor.false_alarms_per_quarter, settings.monitor.harm_tolerance)
     state = _begun(gathered, rules)
     counted = _count_labels(gathered, state, settings, rules, at)
-    for rows, fresh, whole in _segments(gathered, settings.monitor.window):
-        if whole:
+    size = settings.monitor.window
+    stuck = not _window_ends(gathered, size) and _is_stuck(gathered, size)
+    for rows, fresh, whole in _segments(gathered, size):
+        if whole or stuck:
             # The predecessor's last predictions make a window of their own, closed before the first whole one.
             counted = _close_leftovers(gathered, counted, rows, settings)
         counted = _count_predictions(gathered, counted, fresh, settings, rules, at)
@@ -170,6 +175,12 @@ def _is_own(gathered: Gathered, row: Prediction) -> bool:
     return row.model_version == gathered.champion.version
 
 
+def _is_stuck(gathered: Gathered, size: int) -> bool:
+    """Whether so many predictions of predecessors are in the way that the champion's next might never be read."""
+    others = sum(not _is_own(gathered, row) for row in gathered.slice.rows)
+    return others >= max(_MOST_LEFT_OVER, size)
+
+
 def _close_leftovers(gathered: Gathered, counted: Counted, rows: Sequence[Prediction], settings: Settings) -> Counted:
     for version, profile in sorted(gathered.predecessors.items()):
         mine = [row for row in rows if row.model_version == version]
@@ -202,12 +213,16 @@ def _close(
 def _moved_on(gathered: Gathered, state: WatchState, settings: Settings) -> WatchState:
     """The cursors after the slice, and a fresh look at the newest predictions where there are enough."""
     found, size = gathered.slice, settings.monitor.window
-    ends = _window_ends(gathered, size)
+    ends, until = _window_ends(gathered, size), state.windows_until
+    if ends:
+        until = found.cursor_after(ends[-1])
+    elif _is_stuck(gathered, size):
+        until = found.cursor
     newest = [row for row in found.rows if _is_own(gathered, row)][-size:]
     if len(newest) >= LEAST_LOOKED_AT:
         state = replace(state, look=look(gathered.profile, newest, settings.data.source))
     return replace(
         state,
-        windows_until=found.cursor_after(ends[-1]) if ends else state.windows_until,
+        windows_until=until,
         seen_until=found.cursor,
     )

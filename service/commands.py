@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -66,9 +66,14 @@ def shipper(settings: Settings) -> Child:
     return Child("shipper", argv, environment(settings), _HOUSE)
 
 
-def run_serve(settings: Settings, *, runtime: Literal["bentoml", "uvicorn"] = "bentoml") -> int:
+def run_serve(
+    settings: Settings,
+    *,
+    runtime: Literal["bentoml", "uvicorn"] = "bentoml",
+    announce: Callable[[], None] = lambda: None,
+) -> int:
     """
-    Run both in the foreground until one ends or Ctrl-C; returns the exit code.
+    Run both in the foreground until one ends or Ctrl-C; returns the exit code. `announce` is called once it may start.
 
     The service stops first and seals what it wrote; then the shipper moves it and stops.
 
@@ -77,6 +82,7 @@ def run_serve(settings: Settings, *, runtime: Literal["bentoml", "uvicorn"] = "b
     """
     check_port(settings)
     children = (serve(settings, runtime=runtime), shipper(settings))
+    announce()
     stop = threading.Event()
     previous = [(number, signal.signal(number, lambda *_: stop.set())) for number in (signal.SIGINT, signal.SIGTERM)]
     running: list[subprocess.Popen[bytes]] = []

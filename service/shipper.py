@@ -18,10 +18,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from infra import logs, schema
-from infra.clock import now
-from infra.database import open_database, writing
+from infra import logs
+from infra.database import open_database
 from infra.errors import UserError
+from infra.heartbeat import beat
 from infra.objects import open_objects
 from infra.settings import Settings
 from monitoring.prediction_log import PredictionLog, image_key
@@ -152,10 +152,7 @@ class Shipper:
         self._beaten_at = time.monotonic()
         try:
             self._engine = self._engine or open_database(self.settings.storage.database)
-            table = schema.heartbeats
-            with writing(self._engine) as connection:
-                connection.execute(table.delete().where(table.c.process == "shipper"))
-                connection.execute(table.insert().values(process="shipper", at=now(), pid=os.getpid()))
+            beat(self._engine, "shipper")
         except Exception as error:  # noqa: BLE001 - shipping does not depend on the database
             logger.warning("the heartbeat could not be written: %s", error)
 

@@ -168,3 +168,21 @@ def test_a_labels_file_with_an_empty_cell_is_not_imported_at_all(place, tmp_path
         import_file(place, file)
 
     assert place.log.last_labels() == {}
+
+
+def test_a_copy_of_a_judge_image_never_trains(place, tmp_path):
+    judged = collect.first_snapshot(place).judge_old[0]
+    data = Path(judged.image).read_bytes()
+    (tmp_path / "images/copy.png").write_bytes(data)
+    rows = (tmp_path / "manifest.csv").read_text().replace("camera\n", "camera,split\n")
+    (tmp_path / "manifest.csv").write_text(f"{rows}\nimages/copy.png,{judged.label},A,train\n")
+    champion = register_champion(place, tmp_path)
+    sent = answer(place, data)
+    log(place, [sent], [Label(sent.id, judged.label, now())])
+
+    snapshot = collect.retrain_snapshot(place, champion, ("cat", "dog"))
+
+    assert snapshot.left_out == {"copies of images that judge or select": 1, "in the manifest already": 1}
+    taught = {collect.read_image(place, example) for example in (*snapshot.train, *snapshot.select)}
+    assert data not in taught
+    assert judged.image in {example.image for example in snapshot.judge_old}

@@ -21,7 +21,7 @@ def test_a_teams_server_is_neither_started_nor_hurried(tmp_path):
 
     names = [child.name for child in children.household(settings, children.service(settings, ("serve",), {}))]
 
-    assert names == ["service", "shipper", "console", "runner"]
+    assert names == ["service", "shipper", "console", "painter", "runner"]
     assert prefect_environment.api_url(settings) == "https://prefect.example/api"
     assert "PREFECT_RUNNER_POLL_FREQUENCY" not in prefect_environment.environment(settings)
 
@@ -34,7 +34,7 @@ def test_prefect_takes_every_name_we_set(settings):
         "from flows import prefect_environment as e; "
         f"s = load(Path({str(settings.root)!r}), {{}}); os.environ.update(e.server_environment(s)); "
         "from prefect.settings import get_current_settings as c; p = c(); "
-        "print(p.api.url, p.home, p.runner.poll_frequency, p.infra.heartbeat_frequency, p.cli.prompt, "
+        "print(p.api.url, p.home, p.runner.poll_frequency, p.flows.heartbeat_frequency, p.cli.prompt, "
         "p.server.analytics_enabled, p.server.database.connection_url.get_secret_value(), "
         "sorted(p.server.services.db_vacuum.enabled), p.server.services.db_vacuum.retention_period.days)"
     )

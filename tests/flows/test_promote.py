@@ -82,6 +82,27 @@ def test_a_worker_that_does_not_follow_puts_the_pointer_back(place):
     assert [promotion.version for promotion in place.registry.history()] == [1, 2, 1]
 
 
+def test_what_was_put_back_is_no_way_back(place):
+    promote(place, 1, actor="ada", reason="first")
+    report(place, 1, error="version 2 was refused: it is corrupt")
+
+    with pytest.raises(UserError, match=r"classifier:1 stays champion: worker .* refused it"):
+        promote(place, 2, actor="ada", reason="better", wait_s=20)
+    with pytest.raises(UserError, match="no version was champion before"):
+        roll_back(place, actor="ada", reason="where to?")
+
+    assert place.ledger.rows("models")[-1].kind == "put back"
+
+
+def test_a_later_choice_of_somebody_else_is_not_put_back(place):
+    promote(place, 1, actor="ada", reason="first")
+    stale = place.registry.promote(2, actor="ada", reason="better")
+    place.registry.promote(1, actor="bob", reason="no, this one")
+
+    assert place.registry.put_back(stale, actor="kedge", reason="nobody took it") is None
+    assert [promotion.version for promotion in place.registry.history()] == [1, 2, 1]
+
+
 def test_a_version_that_is_not_there_moves_nothing(place):
     with pytest.raises(UserError, match=r"classifier has no version 7; there are: 1, 2\."):
         promote(place, 7, actor="ada", reason="oops")

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 PATIENCE_S = 240
 ANY = ("SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING")
 
+CRON = '[trigger]\ncron = "* * * * *"\n'
+
 UP = """
 from flows import children
 from flows.supervisor import up
@@ -30,7 +32,7 @@ up(settings, (children.prefect_server(settings), children.runner(settings)))
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
-    (folder / "kedge.toml").write_text(f"[prefect]\nport = {free_port()}\n[monitor]\nevery_s = 6.0\n")
+    (folder / "kedge.toml").write_text(f"[prefect]\nport = {free_port()}\n[monitor]\nevery_s = 6.0\n{CRON}")
     settings = load(folder, {})
     process = subprocess.Popen([sys.executable, "-c", UP], cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
@@ -84,13 +86,26 @@ def test_an_event_starts_the_retrain_of_its_job_and_the_same_event_twice_starts_
     job = queue_job(engine, "retrain", "drift")
 
     assert [summons.call_for_retrain(project, job.id) for _ in range(3)] == [True, True, True]
-    until(lambda: any(run["start_time"] for run in runs(project, "retrain", *ANY)))
-    until(lambda: jobs(engine)[0].state not in ("queued", "running"))
+    until(lambda: state_of(engine, job.id) not in ("queued", "running"))
 
     # There are neither a champion nor images: that the job says so is the proof that it was done.
-    assert jobs(engine)[0].state == "failed"
-    assert [run["parameters"] for run in runs(project, "retrain", *ANY)] == [{"job_id": job.id}]
+    assert state_of(engine, job.id) == "failed"
+    called = [run["parameters"] for run in runs(project, "retrain", *ANY) if run["parameters"].get("job_id")]
+    assert called == [{"job_id": job.id}]
     engine.dispose()
+
+
+def test_the_cron_line_starts_a_retrain_without_anybody_asking(project):
+    engine = open_database(project.storage.database)
+
+    until(lambda: any(job.reason == "schedule" for job in jobs(engine)))
+
+    assert any(run["auto_scheduled"] for run in runs(project, "retrain", *ANY))
+    engine.dispose()
+
+
+def state_of(engine, job_id):
+    return next(job.state for job in jobs(engine) if job.id == job_id)
 
 
 def test_after_the_runner_was_killed_the_next_one_goes_on_and_catches_up_on_nothing(project):

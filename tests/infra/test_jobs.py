@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import writing
 from infra.jobs import claim_job, finish_job, jobs, note_run_dir, open_jobs, queue_job, release_abandoned
+from infra.ledger import Ledger
 
 CLAIM = """
 import sys
@@ -154,3 +155,19 @@ def test_nothing_is_released_when_nothing_runs(engine):
     assert release_abandoned(engine) == ()
     with engine.connect() as connection:
         assert connection.execute(sa.select(schema.jobs.c.state)).scalars().all() == ["queued"]
+
+
+def test_the_ledger_knows_what_was_asked_for_and_how_it_ended(engine):
+    abandoned = queue_job(engine, "train", "first")
+    job = queue_job(engine, "retrain", "manual")
+    queue_job(engine, "retrain", "schedule")
+    claim_job(engine, job.id)
+    finish_job(engine, job.id, "failed", error="the disk is full")
+
+    rows = Ledger(engine).rows("jobs")
+
+    assert [(row.kind, row.facts["job"]) for row in rows] == [
+        ("asked", abandoned.id), ("cancelled", abandoned.id), ("asked", job.id), ("failed", job.id),
+    ]  # fmt: skip
+    assert rows[-1].facts["error"] == "the disk is full"
+    assert Ledger(engine).verify("jobs") is None

@@ -180,7 +180,7 @@ def test_a_file_that_is_not_toml_is_named_with_the_place(write):
 
     assert str(refusal.value) == (
         f"{root / 'kedge.toml'} is not valid TOML: Expected ']' at the end of a table declaration "
-        "(at line 1, column 7). `kedge init` writes a valid one elsewhere."
+        "(at line 1, column 7). Mend that place; `kedge init FOLDER` writes a valid file to compare."
     )
 
 

@@ -7,7 +7,7 @@ from infra import schema
 from infra.database import writing
 from infra.jobs import claim_job, finish_job, jobs
 from infra.ledger import Ledger
-from monitoring import history
+from monitoring import counting, gathering, history
 from monitoring.reference import save_profile
 from monitoring.watch import tick
 from monitoring.watch_state import load_state, store_state
@@ -113,6 +113,20 @@ def test_a_promotion_begins_the_evidence_anew_and_closes_what_the_predecessor_le
         (1, "the champion changed"),
         (2, "full"),
     ]
+
+
+def test_a_long_backlog_of_the_predecessor_does_not_hide_the_champion(open_station, birds, tmp_path, monkeypatch):
+    monkeypatch.setattr(gathering, "_MOST_ROWS", 400)
+    monkeypatch.setattr(counting, "_MOST_LEFT_OVER", 300)
+    station = open_station()
+    station.arrive(birds.traffic(420)[0])
+    station.promote(2, tmp_path, bird_profile(2))
+    station.arrive(replace(birds, version=2, seed=5).traffic(200)[0])
+
+    backlog, own = tick(station.place), tick(station.place)
+
+    assert [(window.model_version, window.predictions) for window in backlog.windows] == [(1, 400)]
+    assert (own.windows[-1].model_version, own.windows[-1].predictions) == (2, 200)
 
 
 def test_a_queued_retrain_and_the_cool_down_keep_a_second_one_from_starting(open_station, birds):
