@@ -20,10 +20,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-labels_app = typer.Typer(no_args_is_help=True, help="Labels that came back for predictions.")
+labels_app = typer.Typer(
+    no_args_is_help=True,
+    help="Labels that came back for predictions.\n\nExample: kedge labels import labels.csv",
+)
 app.add_typer(labels_app, name="labels")
 
-_out = Console()
+# Where the output is no terminal nobody has a width; eighty columns would cut tables.
+_out = Console() if sys.stdout.isatty() else Console(width=120)
 _INTERRUPTED = 130
 
 

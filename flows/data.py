@@ -28,10 +28,10 @@ def check_data(place: Workplace, teller: Teller) -> CheckedData:
     """
     examples = manifest_examples(place)
     check_columns(place, examples)
-    check_roles(examples)
     serve = place.settings.serve
     limits = ImageLimits(int(serve.most_body_mb * 1e6), int(serve.most_megapixels * 1e6))
     check = check_images(examples, limits, lambda done, total: teller.progress("images", done, total))
+    check_roles(examples)
     remarks = list(check.conflicts)
     if check.duplicates:
         remarks.append(f"{check.duplicates} images have the same bytes as another")

@@ -64,7 +64,7 @@ def run_demo(folder: Path, *, seed: int, keep: bool, console: Console) -> DemoRe
     story.look()
     with _running(folder, place, story) as up:
         result = _live(place, world, seed, story, console)
-        demo_report.show(console, place, result)
+        demo_report.show(console, place, result, running=keep)
         if keep:
             console.print("Everything keeps running; Ctrl-C stops it.", style="bold")
             with contextlib.suppress(KeyboardInterrupt):

@@ -134,8 +134,8 @@ def check(result: DemoResult) -> None:
         raise UserError("The demo ran to its end, but not as promised:\n" + "\n".join(f"  {words}" for words in broken))
 
 
-def show(console: Console, place: Workplace, result: DemoResult) -> None:
-    """The table at the end, the report files, and the pages to open."""
+def show(console: Console, place: Workplace, result: DemoResult, *, running: bool) -> None:
+    """The table at the end, the report files, and the pages to open while everything is `running`."""
     shown = table("accuracy", "#before the drift", "#until the promotion", "#after it", title="What happened")
     shown.add_row("old cameras", _cell(result.old_before), _cell(result.old_during), _cell(result.old_after))
     shown.add_row("new camera", "–", _cell(result.new_during), _cell(result.new_after))
@@ -152,12 +152,14 @@ def show(console: Console, place: Workplace, result: DemoResult) -> None:
     settings = place.settings
     for key in result.reports[-3:]:
         console.print(f"Evidently report: {place.objects.describe()}/{key}", highlight=False, soft_wrap=True)
+    if not running:
+        console.print("`make demo ARGS=--keep` leaves everything running, to look around in its pages.", style="dim")
+        return
     console.print(
-        f"Pages while it runs: console http://127.0.0.1:{settings.console.port}/ · "
+        f"Pages: console http://127.0.0.1:{settings.console.port}/ · "
         f"Prefect http://127.0.0.1:{settings.prefect.port}/ · API http://127.0.0.1:{settings.serve.port}/docs",
         highlight=False,
     )
-    console.print("Run `kedge demo --keep` to look around in them.", style="dim")
 
 
 def _of(answered: Sequence[Answered], cameras: Sequence[str], phase: str | None = None) -> list[Answered]:

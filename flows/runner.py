@@ -89,7 +89,7 @@ async def deployments_of(settings: Settings) -> list[Any]:
     return [
         await watch.ato_deployment(
             **common,
-            interval=timetable.watch_interval(settings),
+            schedules=[timetable.watch_schedule(settings)],
             # A look that comes while another still looks has nothing to see.
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         ),

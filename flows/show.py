@@ -17,6 +17,7 @@ from infra.clock import now
 from models.examples import DataSummary
 from models.gate_records import GateDecision
 from models.registry import ModelVersion
+from monitoring.bias import JUDGED_FROM
 from monitoring.performance import Interval
 
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
@@ -46,13 +47,16 @@ def show_versions(console: Console, versions: tuple[ModelVersion, ...]) -> None:
     if not versions:
         console.print("No version yet. `kedge train` makes the first one.")
         return
-    shown = table("version", "state", "made", "#accuracy", "#precision", "#recall", "gate", "reason")
+    console.print(versions[-1].name, style="bold", highlight=False)
+    shown = table("#version", "state", "made", "#accuracy", "#precision", "#recall", "gate", "reason")
+    for column in shown.columns[:-1]:
+        column.no_wrap = True
     for version in versions:
         card = version.scorecard or {}
         scores = [f"{card[name]:.3f}" if name in card else "–" for name in _SCORES]
         gate = str((version.gate or {}).get("outcome", "–"))
         state = Text(version.state, _STATE_STYLE.get(version.state, ""))
-        shown.add_row(version.title, state, ago(version.created_at), *scores, gate, version.reason)
+        shown.add_row(str(version.version), state, ago(version.created_at), *scores, gate, version.reason)
     console.print(shown)
 
 
@@ -96,6 +100,7 @@ def show_status(console: Console, status: Status) -> None:
     lines.add_row("champion", _champion(status))
     lines.add_row("service", _service(status))
     lines.add_row("watcher", _watcher(status))
+    lines.add_row("verdict", _verdict(status))
     lines.add_row("last window", _window(status))
     lines.add_row("last retrain", _retrain(status))
     console.print(lines)
@@ -124,17 +129,24 @@ def _watcher(status: Status) -> RenderableType:
     return f"last look {status.watcher_silent_s:.0f} s ago"
 
 
+def _verdict(status: Status) -> RenderableType:
+    if status.verdict is None:
+        return "none yet"
+    action = str(status.verdict["action"])
+    words = Text(action.replace("_", " "), _ACTION_STYLE.get(action, ""))
+    for reason in status.verdict["reasons"]:
+        words.append(f"\n{reason}", "dim")
+    return words
+
+
 def _window(status: Status) -> RenderableType:
     window = status.last_window
     if window is None:
         return "none closed yet"
-    words = Text(f"{window.sequence}: {window.counts['predictions']} predictions, ended {ago(window.ended_at)}")
+    words = f"{window.sequence}: {window.counts['predictions']} predictions to version {window.model_version}, "
+    words += f"ended {ago(window.ended_at)}"
     if window.verdict is not None:
-        action = str(window.verdict["action"])
-        words.append("; verdict ")
-        words.append(action.replace("_", " "), _ACTION_STYLE.get(action, ""))
-        for reason in window.verdict["reasons"]:
-            words.append(f"\n{reason}", "dim")
+        words += f"; then the verdict was: {str(window.verdict['action']).replace('_', ' ')}"
     return words
 
 
@@ -190,17 +202,21 @@ def show_seen(console: Console, seen: Seen) -> None:
 def show_audit(console: Console, audit: Audit) -> None:
     """Sizes, rates and verdicts per subgroup."""
     report = audit.report
-    shown = table(
-        "group", "#images", "#accuracy", "#precision", "#recall", "#difference", "verdict", title=report.title
-    )
+    shown = table("group", "#images", "#accuracy %", "#recall %", "#difference", "verdict", title=report.title)
     for group in (report.overall, *report.groups):
         name = f"{group.column} = {group.value}" if group.value else group.column
-        cells = [_interval(part) for part in (group.accuracy, group.precision, group.recall, group.difference)]
-        shown.add_row(name, str(group.images), *cells, group.verdict)
+        cells = [_interval(part) for part in (group.accuracy, group.recall, group.difference)]
+        # All of them together are compared with nobody.
+        shown.add_row(name, str(group.images), *cells, group.verdict if group.value else "")
     console.print(shown)
     for note in report.notes:
         console.print(f"  {note}", highlight=False)
-    console.print(f"Page: {audit.path or audit.object_key}", highlight=False, soft_wrap=True)
+    console.print(
+        f"  In brackets: 95 % intervals. A group is judged from {JUDGED_FROM} labelled images; below it is undecided.",
+        style="dim",
+        highlight=False,
+    )
+    console.print(f"With precision and classes: {audit.path or audit.place}", highlight=False, soft_wrap=True)
 
 
 def show_checks(console: Console, checks: Iterable[Check]) -> bool:

@@ -75,11 +75,18 @@ class ServiceState:
 
 @dataclass(frozen=True)
 class Status:
-    """One look at a project; `watcher_silent_s` is None before the first look of the watcher."""
+    """
+    One look at a project.
+
+    Attributes:
+        verdict: The newest; that of `last_window` is what was said when it closed.
+        watcher_silent_s: None before the first look of the watcher.
+    """
 
     at: datetime
     champion: ChampionState | None
     versions: tuple[VersionState, ...]
+    verdict: dict[str, Any] | None
     last_window: WindowState | None
     last_retrain: RetrainState | None
     service: ServiceState
@@ -93,6 +100,7 @@ def status(place: Workplace) -> Status:
         at=now(),
         champion=_champion(place),
         versions=tuple(_version(version) for version in place.registry.versions()),
+        verdict=_standing_verdict(place),
         last_window=_last_window(place),
         last_retrain=_last_retrain(place),
         service=_service(live_workers(place.engine, name)),
@@ -133,23 +141,36 @@ def _last_window(place: Workplace) -> WindowState | None:
         window = connection.execute(
             sa.select(windows).where(windows.c.name == name).order_by(windows.c.sequence.desc()).limit(1)
         ).first()
+        if window is None:
+            return None
+        # The verdict of the look that closed the window; later ones may be about another champion.
         verdict = connection.execute(
-            sa.select(verdicts).where(verdicts.c.name == name).order_by(verdicts.c.sequence.desc()).limit(1)
+            sa.select(verdicts)
+            .where(verdicts.c.name == name, verdicts.c.window_sequence == window.sequence)
+            .order_by(verdicts.c.sequence)
+            .limit(1)
         ).first()
-    if window is None:
-        return None
-    said = None
-    if verdict is not None:
-        said = {"action": verdict.action, "at": verdict.at, "reasons": verdict.reasons}
     return WindowState(
         sequence=window.sequence,
         model_version=window.model_version,
         ended_at=window.ended_at,
         counts={"predictions": window.predictions, "labelled": window.summary.get("labelled")},
         evidence=window.summary.get("evidence", []),
-        verdict=said,
+        verdict=None if verdict is None else _verdict(verdict),
         report=window.report_key,
     )
+
+
+def _standing_verdict(place: Workplace) -> dict[str, Any] | None:
+    table = schema.verdicts
+    query = sa.select(table).where(table.c.name == place.settings.project.name).order_by(table.c.sequence.desc())
+    with reading(place.engine) as connection:
+        row = connection.execute(query.limit(1)).first()
+    return None if row is None else _verdict(row)
+
+
+def _verdict(row: Any) -> dict[str, Any]:
+    return {"action": row.action, "at": row.at, "reasons": row.reasons, "model_version": row.model_version}
 
 
 def _last_retrain(place: Workplace) -> RetrainState | None:

@@ -31,14 +31,25 @@ class OnTerminal:
     def __init__(self, console: Console, bars: Progress) -> None:
         self.console, self.bars = console, bars
         self.tasks: dict[str, TaskID] = {}
+        self.told: dict[str, int] = {}
 
     def say(self, words: str) -> None:
         self.console.print(words, highlight=False)
 
     def progress(self, what: str, done: int, total: int, words: str = "") -> None:
+        if not self.console.is_terminal:
+            self._tell_now_and_then(what, done, total, words)
+            return
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=total, words="")
         self.bars.update(self.tasks[what], completed=done, total=total, words=words)
+
+    def _tell_now_and_then(self, what: str, done: int, total: int, words: str) -> None:
+        """A line at every fifth of the way: a log is read, too, and silence looks like a fault."""
+        step = 5 * done // max(1, total)
+        if step > self.told.get(what, 0):
+            self.told[what] = step
+            self.say(f"  {what}: {done} of {total}{', ' if words else ''}{words}")
 
 
 @contextmanager

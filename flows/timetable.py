@@ -3,9 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
+from infra.clock import now
 from infra.errors import UserError
 from infra.settings import Settings
 
+# When everything has settled after the start.
+_FIRST_LOOK = timedelta(seconds=5)
 _FIELDS = "minute hour day-of-month month day-of-week"
 
 
@@ -32,9 +35,11 @@ def check(settings: Settings) -> None:
         raise UserError(_mistake(cron, reason)) from error
 
 
-def watch_interval(settings: Settings) -> timedelta:
-    """How far apart two looks of the watcher are."""
-    return timedelta(seconds=settings.monitor.every_s)
+def watch_schedule(settings: Settings) -> Any:
+    """Prefect's schedule of the watch deployment: a first look soon after the start, then every so many seconds."""
+    from prefect.schedules import Interval
+
+    return Interval(timedelta(seconds=settings.monitor.every_s), anchor_date=now() + _FIRST_LOOK)
 
 
 def retrain_schedules(settings: Settings) -> list[Any]:

@@ -9,6 +9,7 @@ from monitoring.evidence import GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.faults import Look
 
 NOTHING, LABEL_FIRST, FIX_INPUT, RETRAIN = "nothing", "label_first", "fix_input", "retrain"
+NOT_ENOUGH = "Not enough evidence yet"
 
 # So many labelled pictures from the changed region show that a person can still read them.
 _READABLE_LABELS = 5
@@ -173,7 +174,7 @@ def _gross(situation: Situation, rules: TriageRules, gross: Sequence[DetectorEvi
 
 def _quiet(situation: Situation) -> Verdict:
     if situation.predictions < situation.window:
-        first = f"Not enough evidence yet: {situation.predictions} of {situation.window} predictions."
+        first = f"{NOT_ENOUGH}: {situation.predictions} of {situation.window} predictions."
     else:
         first = f"No alarm in {situation.predictions:,} predictions and {situation.harm_labels:,} labels."
     reasons = [first, f"Slow change: {situation.evidence.block_lane}."]

@@ -106,7 +106,8 @@ def report_columns(
     """
     taken = [predictions[place] for place in _spread(len(predictions), most)]
     window = batch_of(taken, len(profile.classes), profile.embedding_size)
-    known = [truths.get(row.id) for row in taken]
+    # A label that names no class of the model can be kept, but not drawn beside its answers.
+    known = [label if (label := truths.get(row.id)) in profile.classes else None for row in taken]
     places = _spread(len(profile.plain), most)
     sides = {
         "reference": _side(profile, profile.plain, places, [profile.truth[place] for place in places]),

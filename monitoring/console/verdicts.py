@@ -57,6 +57,12 @@ def newest(verdicts: Sequence[Row], since: datetime | None, jobs: Sequence[Row],
         )
     row = verdicts[-1]
     title, tone, meaning = _MEANINGS.get(row["action"], (row["action"], "warn", ""))
+    if row["reasons"] and str(row["reasons"][0]).startswith(triage.NOT_ENOUGH):
+        title, tone, meaning = (
+            "Not enough seen yet",
+            "",
+            "Watching began anew with this champion; nothing is known yet.",
+        )
     running = [job["state"] for job in jobs if job["state"] in OPEN]
     if running:
         title, tone = ("Retraining" if "running" in running else "Retrain is queued"), "active"

@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 
 from flows import timetable
+from infra.clock import now
 from infra.errors import UserError
 from infra.settings import load
 
@@ -22,7 +23,10 @@ def test_a_cron_line_is_kept_in_utc(tmp_path):
 
 
 def test_the_watcher_looks_as_often_as_the_settings_say(tmp_path):
-    assert timetable.watch_interval(load(tmp_path, {"KEDGE_MONITOR__EVERY_S": "8"})) == timedelta(seconds=8)
+    schedule = timetable.watch_schedule(load(tmp_path, {"KEDGE_MONITOR__EVERY_S": "8"}))
+
+    assert schedule.interval == timedelta(seconds=8)
+    assert timedelta(0) < schedule.anchor_date - now() < timedelta(seconds=8)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 [train]
 threads = 1
+learning_rate = 0.008
 most_epochs_per_stage = 5
 patience_epochs = 5
 budget_minutes = 3
