@@ -1,11 +1,14 @@
 """How long work tells a person what it is doing."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_TELL_EVERY_S = 10.0
 
 
 class Teller(Protocol):
@@ -31,7 +34,7 @@ class OnTerminal:
     def __init__(self, console: Console, bars: Progress) -> None:
         self.console, self.bars = console, bars
         self.tasks: dict[str, TaskID] = {}
-        self.told: dict[str, int] = {}
+        self.told: dict[str, float] = {}
 
     def say(self, words: str) -> None:
         self.console.print(words, highlight=False)
@@ -45,10 +48,10 @@ class OnTerminal:
         self.bars.update(self.tasks[what], completed=done, total=total, words=words)
 
     def _tell_now_and_then(self, what: str, done: int, total: int, words: str) -> None:
-        """A line at every fifth of the way: a log is read, too, and silence looks like a fault."""
-        step = 5 * done // max(1, total)
-        if step > self.told.get(what, 0):
-            self.told[what] = step
+        """A line every few seconds of long work: a log is read, too, and silence looks like a fault."""
+        now = time.monotonic()
+        if now - self.told.setdefault(what, now) >= _TELL_EVERY_S:
+            self.told[what] = now
             self.say(f"  {what}: {done} of {total}{', ' if words else ''}{words}")
 
 

@@ -17,6 +17,8 @@ import pytest
 from flows import up_file
 from flows.children import Child, Listener, Ready
 
+# Real children, started, killed and stopped: seconds each.
+pytestmark = pytest.mark.slow
 PATIENCE_S = 40
 
 # Keeps children given as JSON, and says what happens, a line each.
