@@ -55,7 +55,7 @@ class Child:
 def household(settings: Settings, service: Child) -> tuple[Child, ...]:
     """Everybody, in the order of starting; `service` is the caller's, since flows and service never meet."""
     own_server = () if settings.prefect.api_url else (prefect_server(settings),)
-    return (*own_server, service, shipper(settings), console(settings), painter(settings), runner(settings))
+    return (*own_server, service, shipper(settings), console(settings), runner(settings), painter(settings))
 
 
 def service(settings: Settings, argv: tuple[str, ...], env: Mapping[str, str]) -> Child:
@@ -97,7 +97,8 @@ def console(settings: Settings) -> Child:
 
 def painter(settings: Settings) -> Child:
     """Draws the Evidently pages that the watcher asks for."""
-    return Child("painter", _module("monitoring.evidently_page"), ready=Ready(heartbeat="painter"))
+    # Nobody waits for it: it takes seconds to load its library, and pages are drawn when it has.
+    return Child("painter", _module("monitoring.evidently_page"))
 
 
 def runner(settings: Settings) -> Child:
