@@ -1,10 +1,12 @@
 """The `kedge` command: reads arguments, calls one function, shows what came of it."""
 
+import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +44,9 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard outpu
 
 
 def main() -> None:
-    """Run one command; a UserError becomes one message and its own exit code, Ctrl-C a clean end."""
+    """Run one command; a UserError becomes one message and its own exit code, Ctrl-C and SIGTERM a clean end."""
+    # By default a SIGTERM ends Python at once: the demo would leave everything running that it had started.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:
@@ -69,6 +73,10 @@ def main() -> None:
             error.show()
             sys.exit(error.exit_code)
         raise
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 @app.command()
