@@ -21,6 +21,7 @@ from infra.database import open_database
 from infra.files import sha256_of
 from infra.objects import open_objects
 from infra.settings import Settings, load
+from infra.workers import live_workers
 from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.images import Preprocessing
 from models.prediction import Label, Prediction
@@ -127,11 +128,19 @@ class Place:
         self.running.append(process)
         return process
 
-    def serve(self, runtime: Any = "bentoml", *, ready: bool = True) -> "subprocess.Popen[bytes]":
-        """Start the service and wait until it answers, or at least lives."""
+    def serve(self, runtime: Any = "bentoml", *, ready: bool = True, listed: bool = True) -> "subprocess.Popen[bytes]":
+        """Start the service; wait until it lives, is `ready`, or (`listed`) every worker says that it has a model."""
         process = self.start(commands.serve(self.settings, runtime=runtime))
         wait_for(lambda: answers(f"{self.url}/{'readyz' if ready else 'livez'}"), self.output, 60)
+        if ready and listed:
+            # The address answers as soon as one worker does; the next request may meet another.
+            workers = self.settings.serve.workers if runtime == "bentoml" else 1
+            wait_for(lambda: self._with_a_model() == workers, self.output, 60)
         return process
+
+    def _with_a_model(self) -> int:
+        workers = live_workers(self.registry.engine, self.settings.project.name)
+        return sum(worker.version is not None for worker in workers)
 
     def output(self) -> str:
         return "\n".join(path.read_text()[-4000:] for path in self.base.glob("*.out"))

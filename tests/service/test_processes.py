@@ -204,7 +204,7 @@ def test_serving_goes_on_and_even_starts_while_the_database_is_away(place):
     database.rename(database.with_suffix(".away"))
     database.mkdir()
 
-    place.serve("uvicorn")
+    place.serve("uvicorn", listed=False)
 
     with Client(place.url) as client:
         assert client.predict(LIGHT).model == "cards:1"

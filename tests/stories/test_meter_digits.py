@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_lcd_displays_arrive_and_are_learnt_without_forgetting_the_meters(
         "LCD after": _interval([row for row in after if row["device"] in _LCD]),
         "meters after": _interval([row for row in after if row["device"] not in _LCD]),
     }
+    (tmp_path / "figures.json").write_text(json.dumps(figures))
     for name, figure in figures.items():
         print(f"{name}: {figure}")
     assert figures["LCD during"][0] < 0.5
