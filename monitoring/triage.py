@@ -218,8 +218,8 @@ def _said(alarm: DetectorEvidence) -> str:
             f"up to {alarm.null:.1%} would be fine."
         )
     return (
-        f"Gross change in {alarm.detector}: {alarm.mean:.0%} of {alarm.units:,} predictions are atypical; "
-        f"up to {alarm.null:.0%} would be fine."
+        f"Gross change in {alarm.detector}: so many atypical predictions came close together that {alarm.null:.0%}, "
+        f"which would be fine, cannot explain them ({alarm.mean:.0%} of all {alarm.units:,} so far)."
     )
 
 
