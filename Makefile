@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test quick check format up install clean
+.PHONY: demo test real-data quick check format up install clean
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
 
 test: check  ## every test, with the checks
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not real_data" $(ARGS)
+
+# Apart, because its training is bounded by minutes: on a busy machine it learns less, and may rightly be refused.
+real-data: install  ## the story on real camera images, where they lie beside the project; about ten minutes
+	$(BIN)/python -m pytest -m real_data -s $(ARGS)
 
 quick: install  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not real_data and not demo" $(ARGS)

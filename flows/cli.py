@@ -353,7 +353,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """
-    Run the whole loop here, on real digits with a simulated new camera: about three minutes.
+    Run the whole loop here, on real digits with a simulated new camera: three to five minutes.
 
     Example: kedge demo --keep
     """

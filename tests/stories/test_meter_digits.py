@@ -33,16 +33,15 @@ backbone = "mobilenetv2_100"
 options = {{ pad_type = "same" }}
 weights = "{_WEIGHTS}"
 licence = "apache-2.0"
-image_size = 48
+image_size = 64
 mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 [train]
 threads = 1
 learning_rate = 0.008
-most_epochs_per_stage = 5
-patience_epochs = 5
-budget_minutes = 3
-replay_images = 600
+most_epochs_per_stage = 6
+patience_epochs = 6
+budget_minutes = 6
 [monitor]
 every_s = 10
 feedback_is_random = true
