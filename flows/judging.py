@@ -13,6 +13,7 @@ from models.evaluation import Judged, evaluate, joined
 from models.examples import Example
 from models.gate import decide
 from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
+from models.mistakes import Mistake, worst_mistakes
 from models.registry import ModelVersion
 from models.runtime import Runtime
 from models.scorecard import Scorecard, score
@@ -29,12 +30,14 @@ class Judgement:
     Attributes:
         scorecard: The candidate's scores on all of them, old and recent.
         old, recent: The candidate's answers; recent is None where no judge image came since the champion's training.
+        mistakes: The candidate's worst, with their pictures; no other judge image is kept.
     """
 
     decision: GateDecision
     scorecard: Scorecard
     old: Answers
     recent: Answers | None
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def judge(
@@ -62,9 +65,37 @@ def judge(
         subgroups=place.settings.data.subgroups,
         judge_readings=readings,
     )
-    scorecard = score(joined(old, recent), place.settings.data.subgroups)
+    judged = joined(old, recent)
+    scorecard = score(
+        judged,
+        place.settings.data.subgroups,
+        temperature=runtime.artifact.temperature,
+        latency_ms=given.artifact.latency_ms,
+        size_mb=given.artifact.size_mb,
+    )
     decision = decide(given, _rules(place))
-    return Judgement(decision, scorecard, given.candidate_old, None if recent is None else _answers(recent))
+    mistakes = _mistakes(place, judged, (*snapshot.judge_old, *snapshot.judge_recent))
+    return Judgement(decision, scorecard, given.candidate_old, None if recent is None else _answers(recent), mistakes)
+
+
+def _mistakes(place: Workplace, judged: Judged, examples: Sequence[Example]) -> tuple[Mistake, ...]:
+    """From the answers just given: only the pictures of a handful are fetched again, and nothing is answered twice."""
+    return worst_mistakes(
+        judged.probabilities,
+        judged.labels,
+        judged.classes,
+        [image_name(place, example) for example in examples],
+        lambda number: read_image(place, examples[number]),
+    )
+
+
+def image_name(place: Workplace, example: Example) -> str:
+    """What a person finds the image by: its path as the manifest has it, or its key."""
+    if not isinstance(example.image, Path):
+        return example.image
+    manifest = place.settings.data.manifest
+    folder = manifest if manifest.is_dir() else manifest.parent
+    return str(example.image.relative_to(folder) if example.image.is_relative_to(folder) else example.image)
 
 
 def _answers_of(

@@ -7,6 +7,7 @@ network does.
 
 import argparse
 import dataclasses
+import io
 import json
 import logging
 import sys
@@ -29,6 +30,9 @@ from models.images import decode, normalise, resize
 from models.runtime import Graph
 from models.training.report import TrainingReport, read_report
 from models.training.run_folder import read_examples
+from models.weights import load_champion, read_weights
+
+SELECT_LOGITS = "select_logits.npy"
 
 _BATCHES = (1, 7, 64)
 _OPSET = 18
@@ -68,6 +72,9 @@ def export(run_dir: Path) -> Artifact:
     """
     Write candidate/model.onnx, parity.json and, last, artifact.json.
 
+    Beside them, in the run directory, select_logits.npy: the graph's float32 (N, C) for the first *select* images of
+    examples.csv, for whoever wants to look at their mistakes.
+
     Raises:
         UserError: training has not finished, or the graph does not answer as the network does.
     """
@@ -86,7 +93,9 @@ def export(run_dir: Path) -> Artifact:
             f"the exported graph does not answer as the trained network: {parity}. "
             "Nothing was registered; try another backbone, or another version of torch or onnxruntime."
         )
-    artifact = _artifact(report, candidate, network, _temperature(path, squares, labels, report), parity)
+    logits = _select_logits(path, squares, report)
+    write_atomically(run_dir / SELECT_LOGITS, _as_npy(logits))
+    artifact = _artifact(report, candidate, network, _temperature(logits, labels), parity)
     write_artifact(artifact, candidate)
     return artifact
 
@@ -94,7 +103,7 @@ def export(run_dir: Path) -> Artifact:
 def _network(report: TrainingReport, candidate: Path) -> Deployed:
     plan = report.plan
     model = backbone.build(plan.backbone, plan.options, len(plan.classes), image_size=report.preprocessing.image_size)
-    backbone.load_champion(model, backbone.read_weights(candidate / "model.safetensors"), plan.classes)
+    load_champion(model, read_weights(candidate / "model.safetensors"), plan.classes)
     return Deployed(model.eval())
 
 
@@ -152,21 +161,32 @@ def _parity(network: Deployed, path: Path, probe: NDArray[np.float32]) -> Parity
     return Parity(probability, embedding, same, _BATCHES)
 
 
-def _temperature(path: Path, squares: NDArray[np.uint8], labels: NDArray[np.int64], report: TrainingReport) -> float:
+def _select_logits(path: Path, squares: NDArray[np.uint8], report: TrainingReport) -> NDArray[np.float32]:
+    session = Graph.open(path)
+    parts = [
+        session.run(normalise(squares[start : start + 64], report.preprocessing))[0]
+        for start in range(0, len(squares), 64)
+    ]
+    return np.concatenate(parts)
+
+
+def _as_npy(values: NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=False)
+    return file.getvalue()
+
+
+def _temperature(logits_found: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """
     The temperature with the least cross-entropy on *select* (Guo et al. 2017); 1 where none is better.
 
     The targets are smoothed as Platt (1999) does: without an error among a few hundred images the best temperature
     would be as cold as allowed, and the model certain of everything.
     """
-    session = Graph.open(path)
-    parts = [
-        session.run(normalise(squares[start : start + 64], report.preprocessing))[0]
-        for start in range(0, len(squares), 64)
-    ]
-    logits, truth = torch.from_numpy(np.concatenate(parts)), torch.from_numpy(labels)
-
-    smoothing = logits.shape[1] / (len(squares) + 2)
+    logits, truth = torch.from_numpy(logits_found), torch.from_numpy(labels)
+    # What is taken from the label, 1 of N + 2, torch spreads over all classes, the label's own among them.
+    classes = logits.shape[1]
+    smoothing = classes / (max(1, classes - 1) * (len(labels) + 2))
 
     def loss(log_temperature: float) -> float:
         scaled = logits / float(np.exp(log_temperature))

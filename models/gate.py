@@ -84,11 +84,7 @@ def _technical(given: GateInput, rules: GateRules) -> list[Objection]:
     if not artifact.parity_ok:
         object_to("parity", "The exported model does not answer as the trained one does.")
     if artifact.licence not in rules.licences:
-        object_to(
-            "licence",
-            f"The pretrained weights are under '{artifact.licence}', which gate.licences does not allow "
-            f"({', '.join(rules.licences)}).",
-        )
+        object_to("licence", _licence_words(artifact.licence, rules))
     if artifact.latency_ms > rules.most_latency_ms:
         object_to(
             "latency", f"One image takes {artifact.latency_ms:.1f} ms; at most {rules.most_latency_ms:g} ms allowed."
@@ -102,6 +98,16 @@ def _technical(given: GateInput, rules: GateRules) -> list[Objection]:
             f"{rules.planned_readings} planned. Train another candidate.",
         )
     return found
+
+
+def _licence_words(licence: str, rules: GateRules) -> str:
+    allowed = f"gate.licences does not allow ({', '.join(rules.licences)})"
+    if licence == "unknown":
+        return (
+            f"Nobody says under which licence the pretrained weights are: 'unknown', which {allowed}. "
+            "Name it in model.licence, as their source states it, and train again."
+        )
+    return f"The pretrained weights are under '{licence}', which {allowed}."
 
 
 def _same_images(one: Answers, other: Answers) -> bool:

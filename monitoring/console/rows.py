@@ -96,10 +96,12 @@ def gather(engine: sa.Engine, name: str) -> Rows:
 
 def is_published(engine: sa.Engine, key: str) -> bool:
     """Whether some row names this object as a page for people; nothing else of the object store is handed out."""
+    # A version's training report lies beside its card, and is published with it.
+    beside = f"{key.removesuffix('report.html')}card.html" if key.endswith("/report.html") else key
     mentions = (
         sa.select(sa.literal(1)).where(schema.windows.c.report_key == key),
         sa.select(sa.literal(1)).where(schema.reports.c.object_key == key),
-        sa.select(sa.literal(1)).where(schema.model_versions.c.card_key == key),
+        sa.select(sa.literal(1)).where(schema.model_versions.c.card_key == beside),
     )
     with reading(engine) as connection:
         return any(_first(connection, query.limit(1)) for query in mentions)

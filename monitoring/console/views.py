@@ -145,16 +145,15 @@ def _banners(found: Rows, settings: Settings, present: datetime, listening_since
     looked = found.heartbeats.get("watch")
     silent = silence(looked, listening_since, present, settings.monitor.silent_after_s)
     every = words.duration(timedelta(seconds=settings.monitor.every_s))
-    if looked is None and found.pointer is None:
-        pass  # nothing to watch yet
-    elif silent is not None:
+    something_to_watch = looked is not None or found.pointer is not None
+    if something_to_watch and silent is not None:
         last = f"last looked {words.ago(looked, present)}" if looked else "has never looked"
         text = (
             f"It {last}; a look is expected every {every}. Drift would go unnoticed. "
             "See logs/runner.log, or run `kedge watch` for one look by hand."
         )
         banners.append(Banner("bad", "The watcher is silent.", text))
-    elif looked is None:
+    elif something_to_watch and looked is None:
         text = "`kedge up` starts it; `kedge watch` takes one look by hand."
         banners.append(Banner("note", "The watcher has not looked yet.", text))
     shipped = found.heartbeats.get("shipper")

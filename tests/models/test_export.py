@@ -19,6 +19,7 @@ from models.scorecard import score
 from models.training.loop import train
 from models.training.plan import TrainingPlan, write_plan
 from models.training.run_folder import RunExample, write_examples
+from models.weights import load_champion, read_weights
 
 pytestmark = pytest.mark.slow  # the exporter alone takes some seconds
 
@@ -70,7 +71,7 @@ def examples(run_dir, count: int = 12) -> list[Example]:
 
 def test_the_graph_answers_as_the_network_does_at_any_batch_size(candidate):
     model = backbone.build("test_resnet", {}, 2).eval()
-    backbone.load_champion(model, backbone.read_weights(candidate / "model.safetensors"), PLAN.classes)
+    load_champion(model, read_weights(candidate / "model.safetensors"), PLAN.classes)
     runtime = Runtime.open(candidate)
 
     for images in (1, 2, 5, 65):

@@ -155,6 +155,7 @@ def test_on_recent_images_a_floor_forgives_a_candidate_that_is_no_worse_than_the
         ({"size_mb": 3000.0}, "The model is 3000.0 MB; at most 2000 MB allowed."),
         ({"parity_ok": False}, "The exported model does not answer as the trained one does."),
         ({"licence": "cc-by-nc-4.0"}, "The pretrained weights are under 'cc-by-nc-4.0', which gate.licences does not"),
+        ({"licence": "unknown"}, "Nobody says under which licence the pretrained weights are: 'unknown', which"),
     ],
 )
 def test_technical_rules_reject_in_words(change, words):
@@ -162,6 +163,16 @@ def test_technical_rules_reject_in_words(change, words):
 
     assert decision.outcome == "reject"
     assert decision.objections[0].words.startswith(words)
+
+
+def test_an_unknown_licence_is_refused_with_the_remedy_unless_the_rules_allow_it():
+    unknown = replace(given(pair(4_000)), artifact=replace(ARTIFACT, licence="unknown"))
+
+    refused = decide(unknown, RULES)
+    allowed = decide(unknown, replace(RULES, licences=("unknown",)))
+
+    assert "Name it in model.licence" in refused.objections[0].words
+    assert (refused.outcome, allowed.outcome) == ("reject", "promote")
 
 
 def test_models_judged_on_different_images_are_not_compared():

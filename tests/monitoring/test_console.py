@@ -289,6 +289,18 @@ def test_only_what_a_row_names_as_a_report_is_handed_out(place: Place, client: T
     assert "No report is kept under 'images/ab/abcd'." in picture.text
 
 
+def test_a_training_report_is_handed_out_with_the_card_beside_it(place: Place, client: TestClient) -> None:
+    place.champion()
+    with writing(place.engine) as connection:
+        connection.execute(schema.model_versions.update().values(card_key="models/digits/1/card.html"))
+    for version in (1, 2):
+        place.objects.put(f"models/digits/{version}/report.html", b"<h1>how it was trained</h1>")
+
+    assert client.get("/reports/models/digits/1/report.html").text == "<h1>how it was trained</h1>"
+    assert client.get("/reports/models/digits/2/report.html").status_code == 404
+    assert client.get("/reports/models/digits/1/model.onnx").status_code == 404
+
+
 def test_every_answer_carries_security_headers_and_nothing_comes_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
 
