@@ -2,20 +2,28 @@
 Collecting: a run directory that needs nothing else, from the manifest and from labelled production images.
 
 Each group of images has one role for ever. Judge images never enter the run directory: only the gate reads them.
+Their bytes are hashed here, and compared with what trains: see `flows.copies`.
 """
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.copies import Kept, one_role_each
+from flows.fingerprints import fingerprints_of
+from flows.replay import replay
 from flows.workplace import Workplace, role_key
+from infra.clock import now
+from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
-from models.examples import ROLES, Example, check_roles, classes_of, read_manifest, with_roles
+from models.examples import Example, check_roles, classes_of, every_role_filled, read_manifest, with_roles
+from models.manifest import read_rows
 from models.registry import ModelVersion
 from models.training.run_folder import RunExample, write_examples
 from monitoring.prediction_log import image_key
@@ -37,6 +45,9 @@ class Snapshot:
         judge_recent: Judge images labelled since then; empty without a champion.
         left_out: How many labelled images could not be used, by reason.
         fingerprint: SHA-256 over name (of production images: content), label and role of all of them.
+        remarks: What was used but should be looked at, each a sentence.
+        labels_until: When the newest label that this snapshot has seen was given; later ones are fresh to what is
+            trained on it. The same images taken twice are the same snapshot, whatever the hour.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +57,8 @@ class Snapshot:
     judge_recent: tuple[Example, ...]
     left_out: Mapping[str, int]
     fingerprint: str
+    remarks: tuple[str, ...] = ()
+    labels_until: datetime | None = field(default=None, compare=False)
 
     @property
     def fresh(self) -> int:
@@ -54,32 +67,42 @@ class Snapshot:
 
 
 def first_snapshot(place: Workplace) -> Snapshot:
-    """The manifest alone, for a first model or a new start."""
-    examples, left_out, _ = _one_role_each(manifest_examples(place))
-    check_roles(examples)
-    return _snapshot(classes_of(examples), by_role(examples), (), left_out)
+    """
+    The manifest alone, for a first model or a new start.
+
+    Raises:
+        UserError: the manifest cannot be used, or a class has no image in some role.
+    """
+    started = now()
+    kept = _one_role_each(place, manifest_examples(place))
+    check_roles(kept.examples, kept.left_out)
+    return _snapshot(classes_of(kept.examples), by_role(kept.examples), (), kept, started)
 
 
 def retrain_snapshot(place: Workplace, champion: ModelVersion, classes: tuple[str, ...]) -> Snapshot:
     """
     Labelled production images together with replayed old ones, for a successor of `champion`.
 
-    Production images labelled before the champion was made count as old: they trained it, or were judged then.
+    Old are production images whose label the champion's own snapshot has seen: they trained it, or were judged then.
+    What was labelled while it trained is fresh.
     """
-    manifest, left_out, contents = _one_role_each(manifest_examples(place))
-    production, unusable = production_examples(place, classes, contents)
-    since = champion.created_at
-    fresh = [example for example, labelled_at in production if labelled_at >= since]
-    earlier = [example for example, labelled_at in production if labelled_at < since]
-    old = by_role([*manifest, *earlier])
+    started = now()
+    production, unusable = production_examples(place, classes)
+    kept = _one_role_each(place, [*manifest_examples(place), *(one.example for one in production)])
+    kept = replace(kept, left_out=Counter(kept.left_out) + unusable)
+    fresh_images = {one.example.image for one in production if one.labelled_at > champion.fresh_since}
+    fresh = [example for example in kept.examples if example.image in fresh_images]
+    old = by_role(example for example in kept.examples if example.image not in fresh_images)
     new = by_role(fresh)
-    replayed = replay(old["train"], place.settings.train.replay_images, place.settings.train.seed)
+    train, subgroups = place.settings.train, place.settings.data.subgroups
     roles = {
-        "train": [*replayed, *new["train"]],
+        "train": [*replay(old["train"], train.replay_images, train.seed, subgroups), *new["train"]],
         "select": [*old["select"], *new["select"]],
         "judge": old["judge"],
     }
-    return _snapshot(classes, roles, new["judge"], left_out + unusable)
+    # Not the present moment: a label may still be on its way to the log. And not the future, if some clock is wrong.
+    until = min(started, max((one.labels_until for one in production), default=started))
+    return _snapshot(classes, roles, new["judge"], kept, until)
 
 
 def write_run_dir(place: Workplace, snapshot: Snapshot, run_dir: Path) -> None:
@@ -99,7 +122,7 @@ def write_run_dir(place: Workplace, snapshot: Snapshot, run_dir: Path) -> None:
 
 def keep_snapshot(snapshot: Snapshot, run_dir: Path) -> None:
     """Write `run_dir/snapshot.json`, last: a job that goes on after a crash trains and judges on the same images."""
-    write_atomically(run_dir / _FILE, json.dumps(asdict(snapshot), default=lambda path: {"file": str(path)}))
+    write_atomically(run_dir / _FILE, json.dumps(asdict(snapshot), default=_plain))
 
 
 def kept_snapshot(run_dir: Path) -> Snapshot | None:
@@ -110,7 +133,19 @@ def kept_snapshot(run_dir: Path) -> Snapshot | None:
     document = json.loads(path.read_text())
     for part in ("train", "select", "judge_old", "judge_recent"):
         document[part] = tuple(_example(value) for value in document[part])
-    return Snapshot(**{**document, "classes": tuple(document["classes"])})
+    until = document.get("labels_until")
+    return Snapshot(
+        **{
+            **document,
+            "classes": tuple(document["classes"]),
+            "remarks": tuple(document.get("remarks", ())),
+            "labels_until": None if until is None else datetime.fromisoformat(until),
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else {"file": str(value)}
 
 
 def _example(value: dict[str, Any]) -> Example:
@@ -128,54 +163,84 @@ def read_image(place: Workplace, example: Example) -> bytes:
 def manifest_examples(place: Workplace) -> tuple[Example, ...]:
     """The manifest's examples, each with its role."""
     data = place.settings.data
-    return with_roles(read_manifest(data.manifest, data.group), role_key(place.engine))
+    examples = read_manifest(data.manifest, data.group)
+    return with_roles(examples, role_key(place.engine, lambda key: every_role_filled(with_roles(examples, key))))
 
 
-def production_examples(
-    place: Workplace, classes: Sequence[str], in_manifest: Container[str] = ()
-) -> tuple[list[tuple[Example, datetime]], Counter[str]]:
+@dataclass(frozen=True)
+class Labelled:
     """
-    Labelled predictions as examples with the time of their label, and how many cannot be used and why.
+    A labelled production image.
 
-    An image whose class the model does not know, or whose bytes were not kept, cannot train or judge it. One whose
-    bytes the manifest has (`in_manifest`, SHA-256) has its role there, and would get a second one here.
+    Attributes:
+        labelled_at: When it was first labelled, under whichever prediction; what counts for being fresh.
+        labels_until: When its newest label was given.
     """
-    key = role_key(place.engine)
-    usable: dict[str, tuple[Example, datetime]] = {}
+
+    example: Example
+    labelled_at: datetime
+    labels_until: datetime
+
+
+def production_examples(place: Workplace, classes: Sequence[str]) -> tuple[list[Labelled], Counter[str]]:
+    """
+    Labelled predictions, each picture once, and how many cannot be used and why.
+
+    An image whose class the model does not know, or whose bytes were not kept, cannot train or judge it. One that
+    was sent more than once has the role of its first sending, under whatever group it comes again; with different
+    labels it is not used at all.
+    """
     left_out: Counter[str] = Counter()
+    rows_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in place.log.labelled().iter_rows(named=True):
-        stored = image_key(row["image_sha256"])
         if row["true_label"] not in classes:
             left_out["class unknown to the model"] += 1
-        elif row["image_sha256"] in in_manifest:
-            left_out["in the manifest already"] += 1
-        elif not row["image_kept"] or not place.objects.exists(stored):
+        elif not row["image_kept"] or not place.objects.exists(image_key(row["image_sha256"])):
             left_out["image not kept"] += 1
         else:
-            metadata = {name: str(value) for name, value in json.loads(row["metadata"]).items()}
-            group = metadata.get(place.settings.data.group, "") or row["image_sha256"]
-            example = Example(image=stored, label=row["true_label"], metadata=metadata, group=group, source=PRODUCTION)
-            if stored in usable:
-                left_out["sent more than once"] += 1
-            usable[stored] = (with_roles([example], key)[0], row["labelled_at"])
-    return list(usable.values()), left_out
+            rows_of[row["image_sha256"]].append(row)
+    first_sent = place.log.first_metadata(list(rows_of))
+    usable = []
+    for content, rows in rows_of.items():
+        if len({row["true_label"] for row in rows}) > 1:
+            left_out["sent more than once, with different labels"] += len(rows)
+            continue
+        if len(rows) > 1:
+            left_out["sent more than once"] += len(rows) - 1
+        metadata = {name: str(value) for name, value in first_sent[content].items()}
+        group = metadata.get(place.settings.data.group, "") or content
+        label = rows[0]["true_label"]
+        example = Example(image_key(content), label, metadata=metadata, group=group, source=PRODUCTION)
+        times = [row["labelled_at"] for row in rows]
+        usable.append(Labelled(example, min(times), max(times)))
+    roles = with_roles((one.example for one in usable), role_key(place.engine))
+    return [replace(one, example=example) for one, example in zip(usable, roles, strict=True)], left_out
 
 
-def replay(examples: Sequence[Example], most: int, seed: int) -> tuple[Example, ...]:
+def excluded_images(place: Workplace) -> frozenset[Path | str]:
     """
-    A class-balanced draw of at most `most` examples, the same for the same seed.
+    The images that `data.exclude` names: manifest images from the manifest's folder, production images by their key.
 
-    Within a class the order is a hash of group and seed, so a draw changes little when examples are added.
+    Raises:
+        UserError: the file is not there, or has no column image.
     """
-    by_class: dict[str, list[Example]] = defaultdict(list)
-    for example in sorted(examples, key=lambda example: _shuffle_key(example, seed)):
-        by_class[example.label].append(example)
-    drawn: list[Example] = []
-    while len(drawn) < most and any(by_class.values()):
-        for label in sorted(by_class):
-            if by_class[label] and len(drawn) < most:
-                drawn.append(by_class[label].pop(0))
-    return tuple(drawn)
+    if not place.settings.data.exclude:
+        return frozenset()
+    path = exclusion_path(place)
+    if not path.is_file():
+        raise UserError(
+            f"data.exclude names {path}, which is not there. Expected a CSV file with a column image; "
+            '`kedge data --label-errors --out FILE` writes one, and "" excludes nothing.'
+        )
+    manifest = place.settings.data.manifest
+    folder = manifest if manifest.is_dir() else manifest.parent
+    named = [row.values["image"] for row in read_rows(path, ["image"])]
+    return frozenset(named) | frozenset(folder / name for name in named)
+
+
+def exclusion_path(place: Workplace) -> Path:
+    """Where `data.exclude` points, from the project's folder."""
+    return (place.settings.root / Path(place.settings.data.exclude).expanduser()).resolve()
 
 
 def by_role(examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -186,27 +251,46 @@ def by_role(examples: Iterable[Example]) -> dict[str, list[Example]]:
     return roles
 
 
-def _one_role_each(examples: Sequence[Example]) -> tuple[list[Example], Counter[str], set[str]]:
-    """
-    The examples without copies that have another role, how many those are, and the SHA-256 of every image.
+def _one_role_each(place: Workplace, examples: Sequence[Example]) -> Kept:
+    content = {example.image: content_of(example) for example in examples}
+    in_manifest = {content[example.image] for example in examples if example.source != PRODUCTION}
+    # Of manifest and production the manifest's copy is used, for there it has its role; a contradiction is none's.
+    known = {(content[example.image], example.label) for example in examples if example.source != PRODUCTION}
+    again = [
+        example
+        for example in examples
+        if example.source == PRODUCTION
+        and content[example.image] in in_manifest
+        and (content[example.image], example.label) in known
+    ]
+    repeated = {example.image for example in again}
+    examples = [example for example in examples if example.image not in repeated]
+    distance = place.settings.data.near_duplicate_distance
+    readers: dict[str, Callable[[], bytes]] = {
+        content[example.image]: partial(read_image, place, example) for example in examples
+    }
+    kept = one_role_each(
+        examples,
+        content,
+        fingerprints_of(place.settings, readers) if distance else {},
+        distance,
+        excluded_images(place),
+        exclusion_path(place).name,
+    )
+    return replace(kept, left_out=Counter(kept.left_out) + Counter({"in the manifest already": len(again)}))
 
-    Of images with the same bytes the most guarded role counts: what judges must neither select nor train.
-    """
-    content = {example.image: sha256_of(Path(example.image)) for example in examples}
-    role: dict[str, int] = {}
-    for example in examples:
-        guard = ROLES.index(example.split)
-        role[content[example.image]] = max(guard, role.get(content[example.image], guard))
-    kept = [example for example in examples if ROLES.index(example.split) == role[content[example.image]]]
-    copies = len(examples) - len(kept)
-    return kept, Counter({"copies of images that judge or select": copies} if copies else {}), set(role)
+
+def content_of(example: Example) -> str:
+    """The SHA-256 of an example's bytes; of a production image it is in its key."""
+    return sha256_of(example.image) if isinstance(example.image, Path) else example.image.rpartition("/")[2]
 
 
 def _snapshot(
     classes: tuple[str, ...],
     roles: Mapping[str, Sequence[Example]],
     recent: Sequence[Example],
-    left_out: Mapping[str, int],
+    kept: Kept,
+    labels_until: datetime,
 ) -> Snapshot:
     snapshot = Snapshot(
         classes=classes,
@@ -214,8 +298,10 @@ def _snapshot(
         select=tuple(roles["select"]),
         judge_old=tuple(roles["judge"]),
         judge_recent=tuple(recent),
-        left_out=dict(left_out),
+        left_out=dict(kept.left_out),
         fingerprint="",
+        remarks=kept.remarks,
+        labels_until=labels_until,
     )
     return replace(snapshot, fingerprint=_fingerprint(snapshot))
 
@@ -226,7 +312,3 @@ def _fingerprint(snapshot: Snapshot) -> str:
         f"{example.image}\t{example.label}\t{example.split}\t{example.source}" for part in parts for example in part
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _shuffle_key(example: Example, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\t{example.group}\t{example.image}".encode()).digest()

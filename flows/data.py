@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.collect import manifest_examples
+from flows.fingerprints import keep_fingerprints
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
-from models.examples import DataSummary, Example, check_images, check_roles, summarise
+from models.examples import DataSummary, Example, check_roles, summarise
+from models.image_check import check_images
 from models.images import ImageLimits
+
+_NAMED = 5  # pairs of one kind that are named
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,17 @@ def check_data(place: Workplace, teller: Teller) -> CheckedData:
     check_columns(place, examples)
     serve = place.settings.serve
     limits = ImageLimits(int(serve.most_body_mb * 1e6), int(serve.most_megapixels * 1e6))
-    check = check_images(examples, limits, lambda done, total: teller.progress("images", done, total))
+    distance = place.settings.data.near_duplicate_distance
+    check = check_images(examples, limits, lambda done, total: teller.progress("images", done, total), distance)
+    keep_fingerprints(place.settings, check.fingerprints)
     check_roles(examples)
-    remarks = list(check.conflicts)
+    remarks = [*check.conflicts, *check.near_conflicts[:_NAMED]]
+    if len(check.near_conflicts) > _NAMED:
+        remarks.append(f"{len(check.near_conflicts)} pairs of nearly the same image bear different labels in all")
     if check.duplicates:
         remarks.append(f"{check.duplicates} images have the same bytes as another")
+    if check.near_duplicates:
+        remarks.append(f"{check.near_duplicates} images are nearly the same as another of their class")
     return CheckedData(summarise(examples), tuple(remarks))
 
 

@@ -52,6 +52,7 @@ model_versions = sa.Table(
     sa.Column("scorecard", sa.JSON),
     sa.Column("gate", sa.JSON),
     sa.Column("card_key", sa.Text),
+    sa.Column("labels_until", Moment),
 )
 
 pointers = sa.Table(

@@ -1,14 +1,12 @@
 """Labelled images: read from a manifest or a folder per class, checked as a whole, given their roles for ever."""
 
-import hashlib
 import hmac
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.errors import UserError
-from models.images import ImageLimits, ImageRefused, decode
 from models.manifest import ManifestRow, read_rows
 
 ROLES = ("train", "select", "judge")
@@ -16,7 +14,6 @@ LEAST_IMAGES_PER_CLASS = 10
 
 _SHARES = ((0.70, "train"), (0.85, "select"), (1.01, "judge"))
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-_LIMITS = ImageLimits()
 _NAMED = 5  # examples of one mistake that are named before "…"
 
 
@@ -53,21 +50,6 @@ class DataSummary:
     metadata: Mapping[str, Mapping[str, int]]
 
 
-@dataclass(frozen=True)
-class ImageCheck:
-    """
-    What reading every image showed.
-
-    Attributes:
-        duplicates: images whose bytes another image also has.
-        conflicts: of each content that bears several labels, one sentence.
-    """
-
-    images: int
-    duplicates: int
-    conflicts: tuple[str, ...]
-
-
 def read_manifest(
     path: Path, group_column: str = "", least_images_per_class: int = LEAST_IMAGES_PER_CLASS
 ) -> tuple[Example, ...]:
@@ -95,6 +77,7 @@ def read_manifest(
 
 def read_folder(path: Path, least_images_per_class: int = LEAST_IMAGES_PER_CLASS) -> tuple[Example, ...]:
     """The examples of a folder whose sub-folders are named as the classes; files that are no images are left out."""
+    _raise_all(path, _folder_mistakes(path))
     examples = tuple(
         Example(image=file, label=folder.name, group=f"{folder.name}/{file.relative_to(folder).as_posix()}")
         for folder in sorted(path.iterdir())
@@ -124,9 +107,19 @@ def with_roles(examples: Iterable[Example], key: bytes) -> tuple[Example, ...]:
     )
 
 
-def check_roles(examples: Sequence[Example]) -> None:
+def every_role_filled(examples: Iterable[Example]) -> bool:
+    """Whether every class has an image in every role."""
+    found = {(example.label, example.split) for example in examples}
+    return len(found) == len(ROLES) * len({label for label, _ in found})
+
+
+def check_roles(examples: Sequence[Example], left_out: Mapping[str, int] | None = None) -> None:
     """
     Every class must have an image in every role.
+
+    Args:
+        examples: each with its role.
+        left_out: how many are not among them, by reason; told where a role is empty.
 
     Raises:
         UserError: naming each class and role that is empty.
@@ -145,51 +138,8 @@ def check_roles(examples: Sequence[Example]) -> None:
             + "\n  ".join(empty)
             + "\nadd images of these classes, or say in a split column which image serves for what "
             "(train, select, judge)"
+            + "".join(f"\nleft out: {count}, {reason}" for reason, count in (left_out or {}).items())
         )
-
-
-def check_images(
-    examples: Sequence[Example],
-    limits: ImageLimits = _LIMITS,
-    progress: Callable[[int, int], None] | None = None,
-) -> ImageCheck:
-    """
-    Read and decode every image.
-
-    progress: called as (done, of) after each image.
-
-    Raises:
-        UserError: naming the images that cannot be read, with the reason of each.
-    """
-    refused: list[str] = []
-    labels_of: dict[str, list[Example]] = defaultdict(list)
-    for done, example in enumerate(examples, start=1):
-        try:
-            data = Path(example.image).read_bytes()
-            decode(data, limits)
-            labels_of[hashlib.sha256(data).hexdigest()].append(example)
-        except ImageRefused as problem:
-            refused.append(f"{example.image}: {problem.message}")
-        except OSError as problem:
-            refused.append(f"{example.image}: {problem.strerror or problem}")
-        if progress:
-            progress(done, len(examples))
-    if refused:
-        listed = "\n  ".join([*refused[:_NAMED], *(["…"] if len(refused) > _NAMED else [])])
-        raise UserError(
-            f"{len(refused)} of {len(examples)} images cannot be read; mend them or take them out:\n  {listed}"
-        )
-    twins = [same for same in labels_of.values() if len(same) > 1]
-    return ImageCheck(
-        images=len(examples),
-        duplicates=sum(len(same) - 1 for same in twins),
-        conflicts=tuple(
-            "the same image bears "
-            + " and ".join(f"{example.label!r} ({Path(example.image).name})" for example in same)
-            for same in twins
-            if len({example.label for example in same}) > 1
-        ),
-    )
 
 
 def classes_of(examples: Iterable[Example]) -> tuple[str, ...]:
@@ -271,6 +221,15 @@ def _examples(path: Path, rows: Sequence[ManifestRow], group_column: str) -> tup
             ),
         )
     return tuple(first_of.values())
+
+
+def _folder_mistakes(path: Path) -> list[str]:
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    if any(entry.is_dir() for entry in inside):
+        return []
+    loose = sum(entry.suffix.lower() in _SUFFIXES for entry in inside)
+    found = f"{loose} images and no folder" if loose else "nothing" if not inside else "no folder"
+    return [f"it holds {found}; expected one folder per class, named as the class, with its images in it"]
 
 
 def _class_mistakes(examples: Sequence[Example], least: int) -> list[str]:

@@ -1,6 +1,6 @@
 """The registry: which versions exist, which one is champion, and which was champion when."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from infra.ledger import append_within
 from infra.objects import ObjectMissing, ObjectStore
 
 CHAMPION = "champion"
+# A page as it is, or made once the version's number is known.
+Page = str | Callable[[int], str]
+
 _SERVED, _WEIGHTS = ("model.onnx", "artifact.json"), "model.safetensors"
 _LONGEST_KEY = 80  # the column's; names that are alike that far share their numbers, which only leaves gaps
 
@@ -31,6 +34,7 @@ class ModelVersion:
         state: "registered", "champion", "retired" or "refused".
         scorecard: The judge-set scores, as `models.scorecard.Scorecard` writes them; None until judged.
         gate: The gate's decision, as `models.gate_records.GateDecision` writes it; None until judged.
+        labels_until: When the newest label that its training saw was given; None where that is not known.
     """
 
     name: str
@@ -44,11 +48,17 @@ class ModelVersion:
     scorecard: Mapping[str, Any] | None
     gate: Mapping[str, Any] | None
     card_key: str | None
+    labels_until: datetime | None = None
+
+    @property
+    def fresh_since(self) -> datetime:
+        """Labels given after this moment are new to the version; what came while it trained is."""
+        return self.created_at if self.labels_until is None else self.labels_until
 
     @property
     def title(self) -> str:
         """The version as people and answers name it."""
-        return f"{self.name}:{self.version}"
+        return title_of(self.name, self.version)
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,11 @@ class Promotion:
     changed_at: datetime
     actor: str
     reason: str
+
+
+def title_of(name: str, version: int) -> str:
+    """A version as people and answers name it."""
+    return f"{name}:{version}"
 
 
 class Registry:
@@ -78,13 +93,15 @@ class Registry:
         scorecard: Mapping[str, Any] | None = None,
         gate: Mapping[str, Any] | None = None,
         state: str = "registered",
-        card_html: str | None = None,
+        card_html: Page | None = None,
+        report_html: Page | None = None,
+        labels_until: datetime | None = None,
     ) -> ModelVersion:
         """
         Store a candidate folder (model.onnx, model.safetensors, artifact.json) as the next version.
 
         The bytes are stored before the row, so a row never points at nothing; a crash between the two leaves
-        objects without a row, and their number stays unused.
+        objects without a row, and their number stays unused. The report lies beside the card, as report.html.
         """
         version = self._take_number()
         prefix = f"models/{self.name}/{version}"
@@ -93,7 +110,9 @@ class Registry:
         card_key = None
         if card_html is not None:
             card_key = f"{prefix}/card.html"
-            self.objects.put(card_key, card_html.encode())
+            self.objects.put(card_key, _page(card_html, version))
+        if report_html is not None:
+            self.objects.put(f"{prefix}/report.html", _page(report_html, version))
         row = {
             "name": self.name,
             "version": version,
@@ -106,6 +125,7 @@ class Registry:
             "scorecard": None if scorecard is None else dict(scorecard),
             "gate": None if gate is None else dict(gate),
             "card_key": card_key,
+            "labels_until": labels_until,
         }
         with writing(self.engine) as connection:
             connection.execute(schema.model_versions.insert().values(**row))
@@ -276,6 +296,10 @@ class Registry:
         connection.execute(
             table.update().where(table.c.name == self.name, table.c.version == version).values(state=state)
         )
+
+
+def _page(page: Page, version: int) -> bytes:
+    return (page if isinstance(page, str) else page(version)).encode()
 
 
 def _pointer(connection: sa.Connection, name: str) -> tuple[int | None, int | None]:

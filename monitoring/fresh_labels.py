@@ -37,13 +37,13 @@ def labels_so_far(
     Args:
         log: Where predictions and labels lie.
         profile: The champion's.
-        since: When the champion was made.
+        since: When the newest label was given that the champion's training saw.
         refused_at: When the last refused candidate was asked for.
         alarmed: Channels of the gross lane that have alarmed: they say where the change is.
         source: The declared source column; its new values say so too.
     """
     frame = log.labelled(since=(since - _OLDEST).date())
-    frame = frame.filter((pl.col("labelled_at") >= since) & pl.col("true_label").is_in(list(profile.classes)))
+    frame = frame.filter((pl.col("labelled_at") > since) & pl.col("true_label").is_in(list(profile.classes)))
     kept = frame.filter("image_kept").unique("image_sha256", keep="last", maintain_order=True)
     if kept.is_empty():
         return LabelsSoFar(since_refusal=None if refused_at is None else 0, not_kept=frame.height)

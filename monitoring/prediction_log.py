@@ -237,6 +237,16 @@ class PredictionLog:
         last = frame.sort("sequence", "spool", "segment", "position").unique("id", keep="last").collect()
         return {label.id: label for label in _labels(last)}
 
+    def first_metadata(self, images: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What callers said of each image (SHA-256) when they first sent it, labelled or not."""
+        frame = self.predictions.scan()
+        if frame is None or not images:
+            return {}
+        asked = frame.filter(pl.col("image_sha256").is_in(list(images)))
+        first = asked.sort("at", "spool", "segment", "position").unique("image_sha256", keep="first")
+        rows = first.select("image_sha256", "metadata").collect().iter_rows()
+        return {image: json.loads(metadata) for image, metadata in rows}
+
     def orphans(self) -> int:
         """How many labelled ids have no prediction in the log."""
         labels, predictions = self.labels.scan(), self.predictions.scan()

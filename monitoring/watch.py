@@ -101,7 +101,7 @@ def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSo
     return labels_so_far(
         place.log,
         gathered.profile,
-        since=champion.created_at,
+        since=champion.fresh_since,
         refused_at=refused,
         alarmed=[one.detector for one in counted.evidence.alarms(evidence.GROSS)],
         source=place.settings.data.source,

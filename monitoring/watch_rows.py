@@ -15,6 +15,7 @@ from infra.jobs import OPEN, broken_off_train, queue_job_within
 from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.counting import Counted
+from monitoring.evidence import GROSS
 from monitoring.performance import labelled_rows, performance
 from monitoring.silence import LANE as SILENCE
 from monitoring.triage import Verdict
@@ -170,6 +171,8 @@ def _ask_for_retrain(connection: sa.Connection, place: WatchPlace, counted: Coun
         "reasons": list(verdict.reasons),
         "labels": vars(counted.state.labels),
         "avoidable_error": verdict.avoidable_error,
+        # Pictures unlike any before: the successor's lowest layers are what has to follow.
+        "shift": "input" if counted.evidence.alarms(GROSS) else "",
     }
     job = queue_job_within(connection, "retrain", "harm", facts)
     open_alarms = (alarms.c.name == place.name) & alarms.c.acted_on_at.is_(None)

@@ -14,7 +14,6 @@ from flows.labels import import_file
 from flows.workplace import Workplace, open_workplace
 from infra.clock import new_id, now
 from infra.errors import UserError
-from models.examples import Example
 from models.prediction import Label, Prediction
 from monitoring.prediction_log import image_key
 
@@ -135,16 +134,6 @@ def test_a_snapshot_that_was_kept_comes_back_as_it_was(place, tmp_path):
     collect.keep_snapshot(snapshot, tmp_path)
 
     assert collect.kept_snapshot(tmp_path) == snapshot
-
-
-def test_replay_is_balanced_by_class_and_the_same_for_the_same_seed():
-    examples = [Example(f"{index}", "cat" if index < 90 else "dog", group=str(index)) for index in range(100)]
-
-    drawn = collect.replay(examples, 10, seed=1)
-
-    assert sum(example.label == "dog" for example in drawn) == 5
-    assert drawn == collect.replay(list(reversed(examples)), 10, seed=1)
-    assert drawn != collect.replay(examples, 10, seed=2)
 
 
 def test_the_same_labels_file_counts_once(place, tmp_path):

@@ -10,7 +10,6 @@ from PIL import Image
 from infra.errors import UserError
 from models.examples import (
     Example,
-    check_images,
     check_roles,
     classes_of,
     read_manifest,
@@ -165,28 +164,6 @@ def test_a_class_without_a_judge_image_is_named():
 
     with pytest.raises(UserError, match="class 'cat' has no judge image among its 2"):
         check_roles(examples)
-
-
-def test_checking_images_names_those_that_cannot_be_read(folder):
-    (folder / "dog3.png").write_bytes(b"not a picture")
-    examples = read_manifest(manifest(folder, rows_of("cat") + rows_of("dog")))
-    seen = []
-
-    with pytest.raises(UserError) as caught:
-        check_images(examples, progress=lambda done, of: seen.append((done, of)))
-
-    assert "1 of 24 images cannot be read" in str(caught.value)
-    assert "dog3.png: the 13 bytes are no image" in str(caught.value)
-    assert seen[-1] == (24, 24)
-
-
-def test_the_same_picture_with_two_labels_is_reported(folder):
-    (folder / "dog3.png").write_bytes((folder / "cat5.png").read_bytes())
-
-    check = check_images(read_manifest(manifest(folder, rows_of("cat") + rows_of("dog"))))
-
-    assert check.duplicates == 1
-    assert check.conflicts == ("the same image bears 'cat' (cat5.png) and 'dog' (dog3.png)",)
 
 
 def test_a_summary_counts_classes_roles_and_metadata(folder):

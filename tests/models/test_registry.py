@@ -80,6 +80,16 @@ def test_a_registered_candidate_is_the_next_version_and_not_yet_champion(registr
     assert registry.champion() is None
 
 
+def test_pages_can_name_the_version_they_are_about(registry, candidate):
+    version = registry.register(
+        candidate("a"), reason="first", parent_version=None, card_html=lambda number: f"card of {number}",
+        report_html=lambda number: f"report of {number}",
+    )  # fmt: skip
+
+    assert registry.objects.get(version.card_key) == b"card of 1"
+    assert registry.objects.get("models/digits/1/report.html") == b"report of 1"
+
+
 def test_every_artifact_lies_under_its_name_and_version(registry, register):
     register(2)
 
