@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ _LOOK_EVERY_S = 0.2
 _PATIENCE_S = 8.0
 # How the modules end on a mistake that a person can put right; an uncaught exception ends them so, too.
 _USER_ERROR = 1
+# Its account of a process that failed begins so, as "E0314 15:09:26.535 …"; its notes with a W, or with stars.
+_TORCHRUN = re.compile(r"^E\d{4} \d\d:\d\d:.*torch/distributed/elastic", re.MULTILINE)
+_TORCHRUN_NOTES = re.compile(r"[WI]\d{4} \d\d:\d\d:|\*{5}")
 
 
 @dataclass(frozen=True)
@@ -31,37 +35,55 @@ class ProgressLine:
     One line of `progress.jsonl`; what a line leaves out is None.
 
     Attributes:
-        stage: Counts from 0.
+        kind: "epoch", or "remark" with its `words`.
+        stage: Counts from 0, of `stages`.
         epoch, epochs: Count from 1; the most epochs this stage can have.
         select_macro_recall, select_accuracy: On the *select* images, 0..1.
+        metric, value, best_so_far: What decides, on the *select* images; more is better.
+        source: What the stage's batches come from: the whole network, or a cache of what is frozen.
         seconds: Since the job began.
+        eta_s: Seconds to the end of this stage at the latest.
     """
 
     at: str | None = None
+    kind: str | None = None
+    words: str | None = None
     stage: int | None = None
+    stages: int | None = None
     stage_name: str | None = None
     epoch: int | None = None
     epochs: int | None = None
     step: int | None = None
     loss: float | None = None
+    select_loss: float | None = None
     select_macro_recall: float | None = None
     select_accuracy: float | None = None
+    metric: str | None = None
+    value: float | None = None
+    best_so_far: float | None = None
     learning_rate: float | None = None
+    images_per_s: float | None = None
+    source: str | None = None
+    device: str | None = None
     seconds: float | None = None
+    eta_s: float | None = None
 
 
 OnProgress = Callable[[ProgressLine], None]
 _NAMES = frozenset(field.name for field in fields(ProgressLine))
 
 
-def train(run_dir: Path, on_progress: OnProgress = lambda line: None) -> None:
+def train(run_dir: Path, on_progress: OnProgress = lambda line: None, devices: int = 1) -> None:
     """
     `python -m models.training`; goes on from the run directory's checkpoint where there is one.
+
+    devices: as many processes train together, each with a GPU (or a CPU, where there is none).
 
     Raises:
         UserError: it failed; the message ends with the tail of `train.log`.
     """
-    run("models.training", run_dir, run_dir / "train.log", Tail(run_dir / "progress.jsonl", on_progress).read_on)
+    tail = Tail(run_dir / "progress.jsonl", on_progress)
+    run("models.training", run_dir, run_dir / "train.log", tail.read_on, devices)
 
 
 def export(run_dir: Path) -> None:
@@ -74,15 +96,15 @@ def export(run_dir: Path) -> None:
     run("models.export", run_dir, run_dir / "export.log")
 
 
-def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
+def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = lambda: None, devices: int = 1) -> None:
     """
-    Run one module to its end, with its output in `log`.
+    Run one module to its end, with its output in `log`; with several devices, a process for each.
 
     Raises:
         UserError: it ended with anything but 0. A person's mistake is told in the module's own words, anything
             else with the tail of the log.
     """
-    command = [sys.executable, "-m", module, "--run-dir", str(run_dir)]
+    command = [*_starter(devices), module, "--run-dir", str(run_dir)]
     # Safe path: a folder named models/ where the user stands must not be taken for ours.
     # Passive waiting: threads that spin for a core which somebody else has were seen to cost a factor of 25.
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -117,9 +139,21 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
         )
 
 
+def _starter(devices: int) -> list[str]:
+    """What comes before the module's name: torchrun where several processes train as one."""
+    if devices == 1:
+        return [sys.executable, "-m"]
+    together = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(devices), "-m"]
+    return [sys.executable, "-m", *together]
+
+
 def _last_words(log: Path, begins: int) -> str:
     """What the module said from `begins` on, bytes; "" where that is a traceback and so no message for a person."""
     said = log.read_bytes()[begins:].decode(errors="replace").strip()
+    if _TORCHRUN.search(said):
+        # What its processes said stands before torchrun's own account of how they ended; several may say the same.
+        before = [line for line in _TORCHRUN.split(said)[0].splitlines() if not _TORCHRUN_NOTES.match(line)]
+        said = "\n".join(dict.fromkeys(before)).strip()
     return "" if "Traceback (most recent call last)" in said else said
 
 

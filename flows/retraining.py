@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from flows.candidate import SUCCESSOR, Order, Outcome, make_candidate
 from flows.notify import notify
 from flows.promote import promote
-from flows.telling import Silent, Teller
+from flows.telling import Logged, Teller
 from flows.workplace import Workplace, open_workplace
 from infra.errors import UserError
 from infra.jobs import Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job, release_abandoned
@@ -28,9 +28,9 @@ class JobOutcome:
         return f"{self.state}: {self.words}"
 
 
-def run_job(settings: Settings, job_id: str | None, reason: str) -> JobOutcome:
+def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller | None = None) -> JobOutcome:
     """
-    Do one job: that of the row, or a new one for `reason` where no id is given.
+    Do one job: that of the row, or a new one for `reason` where no id is given. Untold, its progress goes to the log.
 
     A job that another process has, or that is over, is left alone: calling twice does it once.
     """
@@ -43,7 +43,7 @@ def run_job(settings: Settings, job_id: str | None, reason: str) -> JobOutcome:
     if job is None:
         return JobOutcome(wanted, "skipped", f"job {wanted} is not waiting: another process has it, or it is over")
     try:
-        outcome = _do(place, job, Silent())
+        outcome = _do(place, job, teller or Logged(_log))
     except UserError as error:
         notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error}", {"job": job.id})
         return JobOutcome(job.id, "failed", str(error))
@@ -94,7 +94,8 @@ def _do(place: Workplace, job: Job, teller: Teller) -> Outcome:
     note_run_dir(place.engine, job.id, str(run_dir))
     try:
         check_champion(place)
-        outcome = make_candidate(place, Order(SUCCESSOR, job.reason, run_dir), teller)
+        order = Order(SUCCESSOR, job.reason, run_dir, shift=str((job.evidence or {}).get("shift", "")))
+        outcome = make_candidate(place, order, teller)
         if outcome.version.state != "refused":
             outcome = _promote(place, job, outcome)
     except Exception as error:

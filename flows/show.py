@@ -9,19 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.audit import Audit
-from flows.candidate import Outcome
 from flows.doctor import Check
 from flows.status import Status
 from flows.watching import Seen
 from infra.clock import now
 from models.examples import DataSummary
-from models.gate_records import GateDecision
 from models.registry import ModelVersion
 from monitoring.bias import JUDGED_FROM
 from monitoring.performance import Interval
 
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
-_RESULT_STYLE = {"passed": "green", "failed": "bold red", "undecided": "yellow", "noted": "yellow"}
 _ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
 
 
@@ -61,21 +58,6 @@ def show_versions(console: Console, versions: tuple[ModelVersion, ...]) -> None:
 
 
 _SCORES = ("accuracy", "macro_precision", "macro_recall")
-
-
-def show_decision(console: Console, decision: GateDecision) -> None:
-    """The gate's sentences, and below them what it compared."""
-    for index, words in enumerate(decision.words()):
-        console.print(f"  {words}", style="bold" if index == 0 else "", highlight=False)
-    judged = [check for check in decision.checks if check.status == "judged" or check.result == "failed"]
-    if not judged:
-        return
-    shown = table("check", "on", "group", "#images", "#loss or value", "#bound", "#allowed", "result")
-    for check in judged:
-        numbers = (f"{check.loss:+.3f}", f"{check.bound:+.3f}", f"{check.margin:.3f}")
-        result = Text(check.result, _RESULT_STYLE.get(check.result, ""))
-        shown.add_row(check.name, check.scope, check.group, str(check.images), *numbers, result)
-    console.print(shown)
 
 
 def show_data(console: Console, summary: DataSummary) -> None:
@@ -160,27 +142,6 @@ def _retrain(status: Status) -> RenderableType:
             f"; version {job.outcome.get('version')} {'promoted' if job.outcome.get('promoted') else 'not promoted'}"
         )
     return words + (f"\n{job.error}" if job.error else "")
-
-
-def show_training(console: Console, outcome: Outcome) -> None:
-    """The new version, its scores, and what the gate said."""
-    card = outcome.version.scorecard or {}
-    scores = ", ".join(f"{name.replace('_', ' ')} {card[name]:.3f}" for name in _SCORES if name in card)
-    console.print(
-        f"\n{outcome.version.title}: {outcome.train_images} images trained it "
-        f"({outcome.fresh_images} newly labelled), {outcome.seconds:.0f} s; {scores}.",
-        highlight=False,
-    )
-    show_decision(console, outcome.decision)
-    number = outcome.version.version
-    if outcome.promoted:
-        console.print(f"Version {number} is champion. `kedge up` serves it.", style="bold green")
-    elif outcome.refused:
-        console.print(
-            f"Version {number} was refused and is kept; `kedge promote {number}` overrules.", style="bold red"
-        )
-    else:
-        console.print(f"Version {number} is registered; `kedge promote {number}` makes it champion.", style="bold")
 
 
 def show_seen(console: Console, seen: Seen) -> None:

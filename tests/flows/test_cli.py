@@ -15,7 +15,7 @@ import pytest
 import typer
 from PIL import Image
 
-from flows import cli
+from flows import cli, terminal
 from flows.workplace import open_workplace
 from infra.jobs import claim_job, jobs, queue_job
 
@@ -49,7 +49,7 @@ class Terminal:
     def __call__(self, *arguments):
         """Exit code, standard output and standard error."""
         self._monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        self._monkeypatch.setattr(cli, "_out", cli.Console(width=200))
+        self._monkeypatch.setattr(terminal, "out", cli.Console(width=200))
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = self._capsys.readouterr()

@@ -82,6 +82,48 @@ def test_a_job_that_goes_on_tells_only_what_is_new(run_dir):
     assert [line.epoch for line in told] == [1, 2, 3]
 
 
+def test_a_remark_is_told_and_what_a_newer_trainer_says_besides_is_left_out(run_dir):
+    told = []
+    lines = [
+        '{"kind": "remark", "words": "from scratch"}',
+        '{"kind": "epoch", "stage": 1, "eta_s": 2.5, "new": {}}',
+        "[]",
+    ]
+    tail = launcher.Tail(run_dir / "progress.jsonl", told.append)
+
+    (run_dir / "progress.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    tail.read_on()
+
+    assert [(line.kind, line.words, line.stage, line.eta_s) for line in told] == [
+        ("remark", "from scratch", None, None),
+        ("epoch", None, 1, 2.5),
+    ]
+
+
+RANKS = """
+import os, sys
+from pathlib import Path
+run_dir = Path(sys.argv[sys.argv.index("--run-dir") + 1])
+(run_dir / f"rank{os.environ['RANK']}").write_text(os.environ["WORLD_SIZE"])
+if (run_dir / "mode").exists():
+    print("train.devices is 2, but there is 1 GPU", file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+@pytest.mark.slow
+def test_several_devices_are_as_many_processes_and_their_own_words_are_what_a_person_reads(run_dir, tmp_path):
+    (tmp_path / "modules" / "ranks.py").write_text(RANKS)
+
+    launcher.run("ranks", run_dir, run_dir / "train.log", devices=2)
+
+    assert {path.name: path.read_text() for path in run_dir.glob("rank*")} == {"rank0": "2", "rank1": "2"}
+    (run_dir / "mode").write_text("refuse")
+    with pytest.raises(UserError) as raised:
+        launcher.run("ranks", run_dir, run_dir / "train.log", devices=2)
+    assert str(raised.value) == "train.devices is 2, but there is 1 GPU"
+
+
 def test_a_failing_trainer_is_explained_by_the_end_of_its_log(run_dir):
     with pytest.raises(UserError) as raised:
         run_tiny(run_dir, "fail", lambda line: None)
