@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test real-data quick check format up install clean
+.PHONY: demo test real-data quick check format up install clean bench-training bench-cache bench-throughput
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
@@ -24,6 +24,15 @@ check: install  ## style, types, the compose file
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+bench-training: install  ## training beside its rivals; ARGS="--data FOLDER --fastai", and the same again to go on
+	$(BIN)/python -m tests.benchmarks.training $(ARGS)
+
+bench-cache: install  ## what the cache of frozen layers saves; about five minutes
+	$(BIN)/python -m tests.benchmarks.cache
+
+bench-throughput: install  ## training images per second, where there is a GPU
+	$(BIN)/python -m tests.benchmarks.throughput
 
 format: install  ## put the code into its form
 	$(BIN)/ruff check --fix .
