@@ -63,13 +63,23 @@ class DataSettings:
     subgroups: tuple[str, ...] = _field((), "metadata columns whose values are judged and audited as subgroups")
     source: str = _field("", 'metadata column that names the camera or site; "" = none')
     group: str = _field("", 'metadata column of images that belong together (a session); "" = each image alone')
+    near_duplicate_distance: int = _field(
+        4, "bits of 100 by which copies of one picture may differ; 0 = only files with the same bytes", least=0, most=20
+    )
+    exclude: str = _field(
+        "", 'CSV with a column image: those neither train nor select; `kedge data --label-errors` writes one; "" = none'
+    )
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     backbone: str = _field("mobilenetv3_small_100", "a timm classifier")
     options: dict[str, Any] = _field({}, "further arguments of timm.create_model")
-    weights: str = _field("auto", '"auto" = timm\'s pretrained weights, "none" = from scratch, or a .safetensors file')
+    weights: str = _field(
+        "auto",
+        '"auto" = timm\'s pretrained weights, or none where they cannot be fetched; "timm" = insist on them; '
+        '"none" = from scratch; or a .safetensors file',
+    )
     licence: str = _field("", 'licence of those weights; "" = as timm or the file says it')
     image_size: int = _field(0, "pixels a side; 0 = the network's own", least=0)
     mean: tuple[float, ...] = _field(
@@ -82,17 +92,64 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    strategy: str = _field("staged", "how to fine-tune", choices=("staged", "full", "head", "scratch"))
+    strategy: str = _field(
+        "staged",
+        "how to fine-tune; auto climbs from the cheapest to the whole network",
+        choices=("auto", "head", "staged", "full", "layerwise", "surgical", "scratch"),
+    )
+    good_enough: float = _field(
+        0.98, "auto climbs no further at this macro recall, once the gate's floors hold; 0 = at the floors", least=0
+    )
     budget_minutes: float = _field(30.0, "a training job stops itself after this many minutes", least=0.01)
     seed: int = _field(0, "the same seed on the same CPU gives the same model", least=0)
-    batch_images: int = _field(32, "images per step", least=2)
+    batch_images: int = _field(32, "images per update of the weights; 0 = chosen by how many there are", least=0)
+    micro_batch_images: int = _field(
+        0, "images per forward pass, where a whole batch does not fit; 0 = the whole batch", least=0
+    )
+    least_epochs_per_stage: int = _field(1, "epochs", least=1)
     most_epochs_per_stage: int = _field(20, "epochs", least=1)
     patience_epochs: int = _field(4, "epochs without improvement before a stage ends", least=1)
-    learning_rate: float = _field(0.002, "of the head; lower groups get less, down to a hundredth", least=1e-8, most=10)
-    augmentation: str = _field("light", "how much images are varied", choices=("none", "light", "strong"))
+    metric: str = _field(
+        "macro_recall",
+        "what counts as improvement, on the selection images",
+        choices=("macro_recall", "accuracy", "macro_f1", "least_recall", "loss"),
+    )
+    learning_rate: float = _field(
+        0.0, "of the head; lower groups get less, down to a tenth; 0 = by the kind of network", least=0, most=10
+    )
+    schedule: str = _field(
+        "cosine",
+        "of the learning rate in a stage; wsd = warm-up, stable, decay",
+        choices=("cosine", "plateau", "wsd"),
+    )
+    weight_decay: float = _field(0.01, "of weight matrices; norms and biases never decay", least=0, most=1)
+    dropout: float = _field(0.0, "before the head, 0..1; 0 = the network's own", least=0, most=0.9)
+    drop_path: float = _field(0.0, "residual branches left out, 0..1; 0 = the network's own", least=0, most=0.9)
+    label_smoothing: float = _field(0.0, "0..1", least=0, most=0.9)
+    ema_decay: float = _field(0.0, "of a running mean of the weights, such as 0.999; 0 = none", least=0, most=0.99999)
+    clip_norm: float = _field(1.0, "most length of the gradient; 0 = any", least=0)
+    l2_sp: float = _field(0.0, "pull towards the weights it starts from, such as 0.01; 0 = none", least=0)
+    interpolate: bool = _field(False, "mix start and result by as much as is best on old and new selection images")
+    imbalance: str = _field(
+        "none",
+        "rare classes: none = as they come, weights = of the loss, sampling = seen more often",
+        choices=("none", "weights", "sampling"),
+    )
+    new_share: float = _field(
+        0.0, "production images in every epoch of a retrain, 0..1; 0 = as they come", least=0, most=0.99
+    )
+    augmentation: str = _field("light", "how much images are varied", choices=("none", "light", "medium", "strong"))
     flip: bool = _field(False, "mirror images left to right; leave off where that changes the label, as with digits")
+    mixup: float = _field(0.0, "blend pairs of images: Beta's parameter, such as 0.2; 0 = none", least=0)
+    cutmix: float = _field(0.0, "paste a piece of one image into another: Beta's parameter; 0 = none", least=0)
     replay_images: int = _field(1000, "old images that go along with every retrain, balanced by class", least=0)
+    cache_mb: float = _field(2000.0, "most memory for what frozen layers give, megabytes", least=1)
     device: str = _field("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    devices: int = _field(1, "how many GPUs, each a process", least=1)
+    precision: str = _field("auto", "auto = bf16 on a GPU that can", choices=("auto", "fp32", "bf16"))
+    compile: str = _field(
+        "auto", "torch.compile; auto = on a GPU, where it proves faster", choices=("auto", "on", "off")
+    )
     threads: int = _field(0, "CPU threads; 0 = all cores", least=0)
 
 

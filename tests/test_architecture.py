@@ -57,6 +57,9 @@ ADDRESSES = {
     "torch": ("models/",),
     "torchvision": ("models/",),
     "timm": ("models/",),
+    "matplotlib": ("models/",),
+    "cleanlab": ("models/label_errors.py",),
+    "sklearn": ("models/label_errors.py", "flows/demo_world.py"),
     "onnx": ("models/",),
     "onnxruntime": ("models/runtime.py",),
     "bentoml": ("service/app.py",),
@@ -81,7 +84,7 @@ TRAINING_MAY_IMPORT_OF_INFRA = {"infra.errors", "infra.files", "infra.clock"}
 # Everything else waits until a command needs it, so that `kedge --help` answers at once.
 LIGHT = {"typer", "rich", *sys.stdlib_module_names}
 # What must not burden a serving process: it starts in seconds and stays small.
-NEVER_SERVED = ("torch", "prefect", "evidently", "pandas", "polars", "pyarrow", "deltalake")
+NEVER_SERVED = ("torch", "prefect", "evidently", "pandas", "sklearn", "cleanlab", "polars", "pyarrow", "deltalake")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
-"""What is computed once: every image decoded and resized, and the frozen base's features of them."""
+"""Every image decoded and resized, once for all epochs."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from infra.errors import UserError
 from infra.files import write_atomically
@@ -43,30 +41,6 @@ def decoded_pixels(run_dir: Path, examples: Sequence[RunExample], preprocessing:
     # The note is written last: where it exists, the pixels are complete.
     write_atomically(note, json.dumps({"key": wanted, "fingerprint": fingerprint}))
     return np.load(path, mmap_mode="r"), fingerprint
-
-
-def pooled_features(model: nn.Module, images: Tensor) -> Tensor:
-    """The network's features just before its classifier, shape (N, D); the embedding that serving logs."""
-    features: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
-    return features
-
-
-def head_can_be_cached(model: nn.Module, probe: Tensor) -> bool:
-    """Whether the classifier on pooled features gives what the whole network gives; some heads do more."""
-    classifier = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
-    if not isinstance(classifier, nn.Linear):
-        return False
-    model.eval()
-    with torch.no_grad():
-        features, whole = pooled_features(model, probe), model(probe)
-        return features.ndim == 2 and torch.allclose(classifier(features), whole, rtol=1e-4, atol=1e-4)  # noqa: PLR2004
-
-
-def encode(model: nn.Module, batches: Iterator[Tensor]) -> Tensor:
-    """Pooled features of all batches, float32 (N, D), from the model in evaluation mode."""
-    model.eval()
-    with torch.no_grad():
-        return torch.cat([pooled_features(model, batch).float() for batch in batches])
 
 
 def _decode_all(run_dir: Path, examples: Sequence[RunExample], preprocessing: Preprocessing, path: Path) -> str:

@@ -1,83 +1,32 @@
-"""Where training stands, so that a killed job goes on as if nothing had happened."""
+"""The standing of a job on disk, so that a killed one goes on as if nothing had happened."""
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from infra.errors import UserError
+from models.training.averaging import RunningMean
 from models.training.plan import TrainingPlan
+from models.training.selection import SelectScore
+from models.training.standing import Best, StageOutcome, Standing
 
 # These may differ between a job and its resumption: they say where and how long, not what.
-_FREE = frozenset({"budget_minutes", "device", "threads", "reason", "name"})
-
-
-@dataclass(frozen=True)
-class StageOutcome:
-    """
-    How a stage ended.
-
-    Attributes:
-        macro_recall: on *select*, of the weights it hands on; 0..1.
-        ended: "early" (no better for a while), "epochs" (all of them done) or "budget".
-    """
-
-    name: str
-    epochs: int
-    macro_recall: float
-    accuracy: float
-    seconds: float
-    ended: str
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best weights so far, by macro recall on *select*, then by its loss."""
-
-    macro_recall: float
-    accuracy: float
-    loss: float
-    weights: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """
-    Where training stands between two epochs.
-
-    Random numbers need no keeping: each epoch draws from generators seeded by (seed, stage, epoch).
-
-    Attributes:
-        stage: being trained, from 0; the number of stages when all are done.
-        epoch: epochs of it that are done.
-        epochs: planned for it; 0 until its first epoch has shown how long one takes.
-        step: updates so far, over all stages.
-        stage_recall: the best macro recall seen in this stage, which may start below the best of all.
-        stage_loss: the lowest loss on *select* seen in this stage.
-        waited: epochs since either got better.
-        seconds: of training so far, over all stages and resumptions.
-        stage_seconds: of those, in this stage.
-    """
-
-    best: Best
-    stage: int = 0
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
-    stage_recall: float = -1.0
-    stage_loss: float = float("inf")
-    waited: int = 0
-    seconds: float = 0.0
-    stage_seconds: float = 0.0
-    outcomes: tuple[StageOutcome, ...] = field(default_factory=tuple)
+_FREE = frozenset({"budget_minutes", "device", "threads", "reason", "name", "cache_mb", "features_dir", "compile"})
 
 
 def save(
-    path: Path, standing: Standing, plan: TrainingPlan, data: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    standing: Standing,
+    plan: TrainingPlan,
+    data: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    mean: RunningMean | None = None,
 ) -> None:
     """Write all of it as one file that is whole or absent."""
     content = {
@@ -85,7 +34,8 @@ def save(
         "data": data,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "best": vars(standing.best),
+        "mean": mean.state() if mean else None,
+        "best": {"score": vars(standing.best.score), "weights": standing.best.weights},
         "outcomes": [vars(outcome) for outcome in standing.outcomes],
         "standing": {key: value for key, value in vars(standing).items() if key not in ("best", "outcomes")},
     }
@@ -98,10 +48,15 @@ def save(
 
 
 def load(
-    path: Path, plan: TrainingPlan, data: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    plan: TrainingPlan,
+    data: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    mean: RunningMean | None = None,
 ) -> Standing | None:
     """
-    Put model and optimizer back to where they stood; None where there is no checkpoint.
+    Put model, optimizer and running mean back to where they stood; None where there is no checkpoint.
 
     Raises:
         UserError: the checkpoint is damaged, or of another plan or other images.
@@ -119,8 +74,11 @@ def load(
         raise UserError(f"{path} was made with other images; delete it to start this job afresh")
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
+    if mean and content["mean"]:
+        mean.restore(content["mean"])
+    best = content["best"]
     return replace(
-        Standing(best=Best(**content["best"]), **content["standing"]),
+        Standing(best=Best(SelectScore(**best["score"]), best["weights"]), **content["standing"]),
         outcomes=tuple(StageOutcome(**outcome) for outcome in content["outcomes"]),
     )
 

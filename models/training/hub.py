@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from models.training.plan import TrainingPlan
 
+FETCHED = ("timm", "timm-if-reachable")  # starts whose weights come from the hub, or from its cache
 _CONNECT_S = 3.0
 _HUB = "https://huggingface.co"
 
@@ -18,7 +19,7 @@ def stay_offline_without_network(plan: TrainingPlan) -> None:
     Left to itself the hub's client repeats for 47 s before it gives up. To be called before timm is imported,
     for the client reads the variable then; weights in its cache are still found.
     """
-    if plan.start == "timm" and plan.strategy != "scratch" and not _hub_answers():
+    if plan.start in FETCHED and plan.strategy != "scratch" and not _hub_answers():
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

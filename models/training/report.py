@@ -9,8 +9,8 @@ from typing import Any
 from infra.errors import UserError
 from infra.files import write_atomically
 from models.images import Preprocessing
-from models.training.checkpoint import StageOutcome
 from models.training.plan import TrainingPlan, plan_from_json
+from models.training.standing import StageOutcome
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class TrainingReport:
     Attributes:
         preprocessing: as it was trained with, the network's own values filled in.
         licence: of the weights it started from; "none" when from scratch, "unknown" when nobody said.
+        remark: what a person should know of its start; empty when all went as planned.
+        interpolation: how far from the start to the result its weights lie, 0..1; 1 = the result itself.
         data_fingerprint: of the bytes, labels and roles of the images for training and selection.
         images: counts by "role", by "source" and, of training images, by "class".
         parameters: of the network.
@@ -39,6 +41,8 @@ class TrainingReport:
     seconds: float
     trained_at: str
     libraries: Mapping[str, str]
+    remark: str = ""
+    interpolation: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "plan": self.plan.to_json(), "preprocessing": self.preprocessing.to_json()}

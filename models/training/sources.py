@@ -1,164 +1,173 @@
-"""Where a stage's batches come from: images through the whole network, or cached features through its head."""
+"""Where a stage's batches come from: images through the whole network, or what its frozen part gave for them once."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, replace
+from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.images import Pixels, Preprocessing, normalise, scale_and_offset
-from models.training.augmentation import augment
-from models.training.cache import encode, head_can_be_cached
+from models.training import sampling
+from models.training.cached_prefix import CachedPrefix, Parts, encoded, encoder_of, fitting, megabytes
+from models.training.freezing import set_mode
+from models.training.frontier import NoSplit, split
 from models.training.plan import TrainingPlan
-from models.training.run_folder import RunExample
+from models.training.pooled_features import HeadFeatures, head_factor, head_features, head_parts, head_views
+from models.training.precision import autocast, to_float
+from models.training.source_choice import (
+    Choice,
+    Costs,
+    expected_epochs,
+    expected_speedup,
+    pays,
+    read_choice,
+    seconds_each,
+    write_choice,
+)
+from models.training.split_check import untouched
+from models.training.stages import Stage
+from models.training.whole_network import Forward, LabelledPixels, Source, WholeNetwork, of_role
 
-_AT_ONCE = 256  # images in a forward pass without gradients
-_MOST_VIEWS = 4  # of each image in the head's cache: the image itself, and augmented ones
-_LARGEST_STEP = 0.1  # of a logit, in one update of the head
-_ENOUGH_VIEWS = 4000  # in all: many images vary enough by themselves
+__all__ = [
+    "CachedPrefix",
+    "Forward",
+    "HeadFeatures",
+    "LabelledPixels",
+    "Source",
+    "WholeNetwork",
+    "head_factor",
+    "head_features",
+    "of_role",
+    "source_for",
+]
+
+_PROBE_IMAGES = 4
+_TIMED_IMAGES = 16
+# Deeper layers learn more than a head can, and learn few views by heart.
+_PREFIX_VIEWS = {"none": 1, "light": 4, "medium": 6, "strong": 8}
+_VIEWS_WITH_FLIP = 2
 
 
-@dataclass(frozen=True)
-class LabelledPixels:
+def source_for(network: WholeNetwork, stage: Stage, run_dir: Path, seed: int) -> Source:
     """
-    The images of one role.
+    The cheapest source that is right for a stage; what trains in it requires gradients already, and nothing else does.
 
-    Attributes:
-        pixels: uint8 (M, S, S, 3) of all roles, on disk.
-        rows: which of them are of this role, shape (N,).
-        labels: class numbers, shape (N,).
-        weights: of the loss, mean 1, shape (N,).
+    The choice is written to sources.json before it is used: resumed, a job takes the same way, or its weights would
+    differ from those of an undisturbed one.
+
+    seed: of the augmented views.
     """
-
-    pixels: Pixels
-    rows: NDArray[np.int64]
-    labels: Tensor
-    weights: Tensor
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def taken(self, numbers: NDArray[np.int64] | slice) -> Pixels:
-        """A copy in memory of some images, in the order asked for."""
-        return np.ascontiguousarray(self.pixels[self.rows[numbers]])
-
-
-class Source(Protocol):
-    """Gives a stage its logits, for training batches and for the whole of *select*."""
-
-    def train_logits(self, numbers: Tensor, generator: torch.Generator) -> Tensor: ...
-
-    def select_logits(self) -> Tensor: ...
-
-
-def of_role(
-    pixels: Pixels, examples: Sequence[RunExample], role: str, classes: Sequence[str], device: torch.device
-) -> LabelledPixels:
-    """The images of one role among all; `pixels` are in the examples' order."""
-    rows = [row for row, example in enumerate(examples) if example.role == role]
-    weights = torch.tensor([examples[row].weight for row in rows])
-    number_of = {name: number for number, name in enumerate(classes)}
-    labels = torch.tensor([number_of[examples[row].label] for row in rows])
-    return LabelledPixels(
-        pixels, np.array(rows, dtype=np.int64), labels.to(device), (weights / weights.mean()).to(device)
-    )
-
-
-@dataclass(frozen=True)
-class WholeNetwork:
-    """Every image, augmented afresh, through every layer."""
-
-    model: nn.Module
-    train: LabelledPixels
-    select: LabelledPixels
-    plan: TrainingPlan
-    preprocessing: Preprocessing
-
-    def train_logits(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        logits: Tensor = self.model(self.varied(numbers.numpy(), generator))
-        return logits
-
-    def select_logits(self) -> Tensor:
-        self.model.eval()
-        with torch.no_grad():
-            return torch.cat(self._plain(self.select, self.model))
-
-    def varied(self, numbers: NDArray[np.int64] | slice, generator: torch.Generator) -> Tensor:
-        """Training images, augmented and normalised: float32 (N, 3, S, S)."""
-        batch = torch.from_numpy(self.train.taken(numbers)).to(self.train.labels.device)
-        images = augment(batch, self.plan.augmentation, generator, flip=self.plan.flip)
-        scale, offset = (
-            torch.from_numpy(values).to(images.device).view(1, 3, 1, 1)
-            for values in scale_and_offset(self.preprocessing)
-        )
-        return (images * scale + offset).contiguous(memory_format=torch.channels_last)
-
-    def plain(self, images: LabelledPixels, numbers: slice) -> Tensor:
-        """Images exactly as serving will see them: float32 (N, 3, S, S)."""
-        batch = normalise(images.taken(numbers), self.preprocessing)
-        return torch.from_numpy(batch).to(images.labels.device, memory_format=torch.channels_last)
-
-    def _plain(self, images: LabelledPixels, forward: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        return [forward(self.plain(images, numbers)) for numbers in _pieces(len(images))]
-
-
-@dataclass(frozen=True)
-class CachedHead:
-    """
-    Features of the frozen base, computed once, through the classifier.
-
-    Attributes:
-        views: float32 (K, N, D): each training image as it is, and K - 1 times augmented.
-        select: float32 (M, D).
-    """
-
-    classifier: nn.Module
-    views: Tensor
-    select: Tensor
-
-    def train_logits(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        view = torch.randint(len(self.views), (len(numbers),), generator=generator)
-        logits: Tensor = self.classifier(self.views[view, numbers])
-        return logits
-
-    def select_logits(self) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = self.classifier(self.select)
-            return logits
-
-
-def cached_head(network: WholeNetwork, seed: int) -> Source:
-    """The head on cached features; the whole network where its head is more than a matrix on such features."""
-    model = network.model
-    if not head_can_be_cached(model, network.plain(network.select, slice(0, 2))):
+    trainable = [name for name, parameter in network.model.named_parameters() if parameter.requires_grad]
+    stands_for = _stands_for(network, stage, trainable)
+    known = read_choice(run_dir, stage.index, stands_for)
+    if known and not known.cached:
         return network
-    pieces = _pieces(len(network.train))
-    plain = encode(model, (network.plain(network.train, numbers) for numbers in pieces))
-    varied = network.plan.augmentation != "none" or network.plan.flip
-    views = min(_MOST_VIEWS, max(1, _ENOUGH_VIEWS // len(network.train))) if varied else 1
-    generator = torch.Generator().manual_seed(seed)
-    others = [encode(model, (network.varied(numbers, generator) for numbers in pieces)) for _ in range(views - 1)]
-    select = encode(model, (network.plain(network.select, numbers) for numbers in _pieces(len(network.select))))
-    classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
-    return CachedHead(classifier, torch.stack([plain, *others]), select)
+    obstacle = _obstacle(network, stage, trainable)
+    parts = NoSplit(obstacle) if obstacle else _parts(network, stage, trainable)
+    if isinstance(parts, NoSplit):
+        write_choice(run_dir, stage.index, Choice(stage.name, stands_for, cached=False, reason=parts.reason))
+        return network
+    choice = known or _choice(network, stage, parts, stands_for)
+    if not known:
+        write_choice(run_dir, stage.index, choice)
+    if not choice.cached:
+        return network
+    views, select = encoded(network, parts.encoder, choice.views, run_dir, seed)
+    return CachedPrefix(network.model, parts.suffix, views, select)
 
 
-def head_factor(network: WholeNetwork, base: float) -> float:
-    """
-    How much slower than `base` the head should learn, at most 1, judged by some images at the start.
+def _parts(network: WholeNetwork, stage: Stage, trainable: Sequence[str]) -> Parts | NoSplit:
+    """The network in two parts: at its pooled features where these are enough, else wherever training begins."""
+    set_mode(network.model, _batch_images(network))
+    head = head_parts(network) if stage.head_only else None
+    if head:
+        return head
+    cut = split(network.model, trainable, network.plain(network.train, slice(0, _PROBE_IMAGES)))
+    if isinstance(cut, NoSplit):
+        return cut
+    weights = cut.prefix.state_dict(keep_vars=True)
+    return Parts(encoder_of(network, cut.prefix, weights, cut.frontier, cut.prefix.code), cut.suffix)
 
-    One step of Adam moves every weight by about the learning rate, so it moves a logit by about the rate times
-    the sum of the features' sizes: wide networks with large features need smaller steps.
-    """
-    probe = network.plain(network.train, slice(0, 64))
-    if not head_can_be_cached(network.model, probe):
-        return 1.0
-    moved = base * float(encode(network.model, iter([probe])).abs().sum(dim=1).mean())
-    return min(1.0, _LARGEST_STEP / moved) if moved else 1.0
+
+def _choice(network: WholeNetwork, stage: Stage, parts: Parts, stands_for: str) -> Choice:
+    plan, encoder = network.plan, parts.encoder
+    wanted = head_views(network) if stage.head_only else _prefix_views(plan)
+    views = fitting(network, encoder, wanted)
+    made = Choice(
+        stage=stage.name,
+        stands_for=stands_for,
+        cached=False,
+        reason=f"what is frozen takes more than {plan.cache_mb:g} MB to store (train.cache_mb)",
+        frontier=encoder.frontier,
+        views=views or wanted,
+        megabytes=round(megabytes(encoder, network, views or wanted), 3),
+    )
+    if not views:
+        return made
+    if stage.head_only:
+        return replace(made, cached=True, reason="a head alone costs next to nothing, so there is nothing to measure")
+    costs = _measured(network, parts)
+    epochs = expected_epochs(costs, len(network.train), plan.most_epochs_per_stage, plan.budget_minutes * 60)
+    speedup, cached = expected_speedup(costs, views, epochs), pays(costs, views, epochs)
+    judgement = "worth it" if cached else "not worth it"
+    reason = f"storing {views} views makes {epochs} epochs {speedup:.2f} times as fast: {judgement}"
+    return replace(made, cached=cached, reason=reason, epochs=epochs, speedup=round(speedup, 3), costs=costs)
 
 
-def _pieces(count: int) -> list[slice]:
-    return [slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE)]
+def _obstacle(network: WholeNetwork, stage: Stage, trainable: Sequence[str]) -> str:
+    """Why nothing may be stored whatever it costs; empty where there is no such reason."""
+    if len(trainable) == len(list(network.model.parameters())):
+        return "nothing is frozen"
+    # A head is fitted to features as they are; mixing is for layers that can learn from it.
+    if (network.plan.mixup or network.plan.cutmix) and not stage.head_only:
+        return "images are mixed afresh in every epoch (train.mixup, train.cutmix)"
+    return ""
+
+
+def _measured(network: WholeNetwork, parts: Parts) -> Costs:
+    """What an image costs either way, on some of the job's own, in the mode in which it trains."""
+    count = min(_TIMED_IMAGES if network.device.type == "cpu" else _batch_images(network), len(network.train))
+    numbers, generator = torch.arange(count), torch.Generator().manual_seed(0)
+    parameters = [parameter for parameter in network.model.parameters() if parameter.requires_grad]
+
+    def learn(logits: Tensor) -> None:
+        torch.autograd.grad(to_float(logits).square().mean(), parameters, allow_unused=True)
+
+    def stored() -> Tensor:
+        with torch.no_grad():
+            return parts.encoder.forward(network.varied(numbers.numpy(), generator))
+
+    set_mode(network.model, _batch_images(network))
+    with untouched(network.model), autocast(network.plan, network.device):
+        activations = stored()
+        tasks: list[Callable[[], object]] = [
+            lambda: learn(network.train_forward(numbers, generator).logits),
+            stored,
+            lambda: learn(parts.suffix(activations.clone())),
+        ]
+        whole, prefix, suffix = (round(seconds / count, 9) for seconds in seconds_each(tasks, network.device))
+    return Costs(whole, prefix, suffix)
+
+
+def _prefix_views(plan: TrainingPlan) -> int:
+    return max(_PREFIX_VIEWS[plan.augmentation], _VIEWS_WITH_FLIP if plan.flip else 1)
+
+
+def _batch_images(network: WholeNetwork) -> int:
+    return sampling.batch_images(network.plan, len(network.train), on_gpu=network.device.type == "cuda")
+
+
+def _stands_for(network: WholeNetwork, stage: Stage, trainable: Sequence[str]) -> str:
+    """A digest of what a choice depends on, but for the speed and the memory of the machine."""
+    plan = network.plan
+    facts = {
+        "network": (plan.backbone, dict(plan.options), network.preprocessing.to_json()),
+        "stage": asdict(stage),
+        "trainable": list(trainable),
+        "images": (len(network.train), len(network.select), plan.batch_images),
+        "variety": (plan.augmentation, plan.flip, plan.mixup, plan.cutmix),
+        "rest": (plan.seed, plan.precision, plan.most_epochs_per_stage),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

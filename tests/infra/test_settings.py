@@ -9,6 +9,8 @@ from infra.errors import UserError
 from infra.objects import open_objects
 from infra.settings import SECTIONS, default_toml, load
 
+STRATEGIES = "auto, head, staged, full, layerwise, surgical, scratch"
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -158,7 +160,7 @@ def test_all_mistakes_are_named_at_once_whether_from_the_file_or_the_environment
         "[sreve] is not a section; did you mean serve?",
         "KEDGE_SERVE_PORT is not a setting; did you mean KEDGE_SERVE__PORT?",
         "KEDGE_WATCH__EVERY_S: 'watch' is not a section",
-        "train.strategy should be one of staged, full, head, scratch; found 'stagd'; did you mean staged?",
+        f"train.strategy should be one of {STRATEGIES}; found 'stagd'; did you mean staged?",
         "train.budget_minutes should be a number; found 'long'",
         "train.seed should be a whole number; found True",
         "serve.port should be at least 1; found 0",

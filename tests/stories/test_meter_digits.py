@@ -82,8 +82,9 @@ def test_lcd_displays_arrive_and_are_learnt_without_forgetting_the_meters(
     (tmp_path / "figures.json").write_text(json.dumps(figures))
     for name, figure in figures.items():
         print(f"{name}: {figure}")
-    assert figures["LCD during"][0] < 0.5
-    assert figures["LCD after"][0] > figures["LCD during"][0] + 0.3
+    # How much a new display hurts depends on what the first model has learnt; that it hurts, intervals tell.
+    assert figures["LCD during"][2] < figures["meters before"][1]
+    assert figures["LCD after"][1] > figures["LCD during"][2]
     assert figures["meters after"][0] > figures["meters before"][0] - 0.03
 
 
