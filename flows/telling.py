@@ -60,6 +60,7 @@ class OnTerminal:
         self.console, self.bars, self._live = console, bars, live
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, float] = {}
+        self._last_line = ""
         self._story = TrainingStory(budget_minutes)
 
     def say(self, words: str) -> None:
@@ -71,8 +72,11 @@ class OnTerminal:
 
     def progress(self, what: str, done: int, total: int, words: str = "") -> None:
         if not self.console.is_terminal:
-            if self._is_time(what):
-                self.say(f"  {what}: {done} of {total}{', ' if words else ''}{words}")
+            line = f"  {what}: {done} of {total}{', ' if words else ''}{words}"
+            # Told once, it need not be told again until something moves.
+            if line != self._last_line and self._is_time(what):
+                self._last_line = line
+                self.say(line)
             return
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=total, words="")

@@ -1,5 +1,6 @@
 """The report of one training run: drawn once it is judged, kept in its run directory and beside the model."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.runtime import softmax
 from models.training.plan import read_plan
 from models.training_page import FinishedRun, draw_plots, read_training, render_page
 
+_log = logging.getLogger(__name__)
 _SELECT_LOGITS = "select_logits.npy"  # as the export calls it; importing that module would bring torch
 
 
@@ -55,7 +57,16 @@ def draw(place: Workplace, run_dir: Path, snapshot: Snapshot, judgement: Judgeme
         select_mistakes=_select_mistakes(place, run_dir, snapshot, artifact),
         judge_mistakes=judgement.mistakes,
     )
-    return Report(run, draw_plots(run))
+    return Report(run, _drawn(run))
+
+
+def _drawn(run: FinishedRun) -> Mapping[str, Path]:
+    """A plot that fails must not cost the model: then the pages have tables only."""
+    try:
+        return draw_plots(run)
+    except Exception:  # noqa: BLE001 - whatever a plotting library raises; logged
+        _log.exception("The plots of %s could not be drawn", run.run_dir)
+        return {}
 
 
 def _select_mistakes(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from timm.models import group_parameters
@@ -171,7 +172,7 @@ def _units(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _equal_shares(model: nn.Module) -> list[list[str]]:
     names = [name for name, _ in model.named_parameters()]
     cuts = [len(names) * share // _EQUAL_SHARES for share in range(_EQUAL_SHARES + 1)]
-    return [names[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [names[start:end] for start, end in pairwise(cuts)]
 
 
 def _normalises(module: nn.Module) -> bool:

@@ -13,7 +13,8 @@ from models.training.logistic import logistic_regression, products
 from models.training.selection import SelectScore, select_score
 
 # Of the L2 penalty on standardised features, against the mean loss: from nearly constant answers to nearly none.
-_STRENGTHS = tuple(10.0 ** (-step / 1.5) for step in range(-3, 7))
+_STRENGTHS = tuple(10.0**-step for step in range(-1, 5))
+_STEPS = 25  # of descent at each strength: the next one goes on, and *select* sees no fourth digit
 _PATIENCE = 2  # strengths without a better score on *select*, after which the path ends
 _SCALES = tuple(4.0**step for step in range(-6, 3))  # of the prototypes' logits
 _STANDARD_ERRORS = 0.5  # by which a score on *select* may lie below the best and count as the same
@@ -81,7 +82,7 @@ def fit_head(
 
     They are multinomial logistic regressions along a path of penalties from strong to weak, each begun where the
     last one ended (as in LP-FT, Kumar et al. 2022), and the nearest class mean, which may do better with few images;
-    with a head at hand also that one, and regressions pulled towards it instead of towards zero.
+    with a head at hand also that one, and the regressions are pulled towards it instead of towards zero.
 
     features: (N, D). labels: class numbers (N,). weights: of the images in the loss (N,). present: weight (C, D), bias
     (C,). A class without images gets a low bias, or keeps its row of `present`. Computed in float64, of which a copy
@@ -121,7 +122,7 @@ def _lesson(features: Tensor, labels: Tensor, weights: Tensor, classes: int) -> 
     counted = weights > 0
     if not counted.all():
         features, labels, weights = features[counted], labels[counted], weights[counted]
-    occurring, places = labels.unique(return_inverse=True)
+    occurring, places = torch.unique(labels, return_inverse=True)
     return _Lesson(features, places, weights, occurring, classes)
 
 
@@ -130,14 +131,12 @@ def _contenders(
 ) -> Iterator[_Contender]:
     if present is not None:
         yield _Contender(present, 0.0, "present", _score(select, labels, present))
-        yield from _path(lesson, select, labels, metric, present)
-    yield from _path(lesson, select, labels, metric, None)
+    # Pulled towards a head that is there, not towards zero: weakly enough, the two are the same.
+    yield from _path(lesson, select, labels, metric, present)
     yield from _prototypes(lesson, select, labels)
 
 
-def _path(
-    lesson: _Lesson, select: Tensor, labels: Tensor, metric: str, present: Matrix | None
-) -> Iterator[_Contender]:
+def _path(lesson: _Lesson, select: Tensor, labels: Tensor, metric: str, present: Matrix | None) -> Iterator[_Contender]:
     """From strong to weak; it ends where *select* has got worse twice, for weaker ones take longest and overfit."""
     short, turn = _shortened(lesson.features)
     bends = products(short, lesson.weights)
@@ -147,7 +146,7 @@ def _path(
     best: SelectScore | None = None
     waited = 0
     for strength in _STRENGTHS:
-        found = logistic_regression(short, lesson.places, lesson.weights, strength, found, offset, bends)
+        found = logistic_regression(short, lesson.places, lesson.weights, strength, found, offset, bends, _STEPS)
         fitted = (found[0] if turn is None else found[0] @ turn), found[1]
         matrix = _widened(lesson, fitted if rows is None else (rows[0] + fitted[0], rows[1] + fitted[1]), present)
         score = _score(select, labels, matrix)

@@ -18,6 +18,7 @@ def logistic_regression(
     begin: tuple[Tensor, Tensor] | None = None,
     offset: Tensor | None = None,
     bends: Tensor | None = None,
+    most_steps: int = _MOST_ITERATIONS,
 ) -> tuple[Tensor, Tensor]:
     """
     Weight (C, D) and bias (C,) with the least mean cross-entropy + strength / 2 * |weight|^2.
@@ -39,14 +40,12 @@ def logistic_regression(
         shift = (bias * curvature**0.5).requires_grad_()
 
     def there() -> tuple[Tensor, Tensor]:
-        back = (
-            torch.linalg.solve_triangular(factor.T, turned.T, upper=True).T if factor.ndim > 1 else turned / factor
-        )
+        back = torch.linalg.solve_triangular(factor.T, turned.T, upper=True).T if factor.ndim > 1 else turned / factor
         return back, shift / curvature**0.5
 
     search = torch.optim.LBFGS(
         [turned, shift],
-        max_iter=_MOST_ITERATIONS,
+        max_iter=most_steps,
         history_size=20,
         tolerance_grad=_GRADIENT,
         tolerance_change=1e-10,
@@ -79,4 +78,7 @@ def _factor(bends: Tensor, curvature: float, strength: float) -> Tensor:
     """The loss's second derivative, about, as a lower triangle (D, D) times itself, or as the square of a scale ()."""
     if bends.ndim == 0:
         return (curvature * bends + strength).sqrt()
-    return torch.linalg.cholesky((curvature * bends).diagonal_scatter(curvature * bends.diagonal() + strength))
+    factor: Tensor = torch.linalg.cholesky(
+        (curvature * bends).diagonal_scatter(curvature * bends.diagonal() + strength)
+    )
+    return factor

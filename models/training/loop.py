@@ -16,7 +16,7 @@ from models.training.account import say
 from models.training.interpolation import between_start_and_result
 from models.training.job import Job
 from models.training.report import TrainingReport, write_report
-from models.training.selection import good_enough
+from models.training.selection import floors_hold, good_enough
 from models.training.stage_run import beginning, copied, run_stage, save
 from models.training.standing import Standing
 from models.training.tensorboard import open_board
@@ -36,7 +36,7 @@ def train(run_dir: Path) -> TrainingReport:
         while standing.stage < len(work.stages):
             stage = work.stages[standing.stage]
             standing = run_stage(work, stage, standing)
-            if stage.rung and good_enough(standing.best.score, work.plan):
+            if stage.rung and _high_enough(work, standing):
                 standing = _climbed_enough(work, standing)
         standing, share = between_start_and_result(work, standing, began_from)
         return _write_candidate(work, standing, share)
@@ -45,6 +45,12 @@ def train(run_dir: Path) -> TrainingReport:
 def _where_it_stood(work: Job) -> Standing | None:
     bench = work.bench
     return checkpoint.load(work.checkpoint, work.plan, work.data, bench.model, bench.optimizer, bench.mean)
+
+
+def _high_enough(work: Job, standing: Standing) -> bool:
+    """Good enough; or bearable, with nothing left to try but to begin from scratch."""
+    score, left = standing.best.score, work.stages[standing.stage :]
+    return good_enough(score, work.plan) or (floors_hold(score, work.plan) and all(stage.fresh for stage in left))
 
 
 def _climbed_enough(work: Job, standing: Standing) -> Standing:

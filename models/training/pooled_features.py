@@ -11,7 +11,7 @@ from models.layer_groups import head_parameters
 from models.training.cached_prefix import Parts, encoded, encoder_of, fitting
 from models.training.whole_network import WholeNetwork
 
-_MOST_VIEWS = 4  # of each image: the image itself, and augmented ones
+_MOST_VIEWS = 2  # of each image: the image itself, and an augmented one
 _ENOUGH_VIEWS = 4000  # in all: many images vary enough by themselves
 _LARGEST_STEP = 0.1  # of a logit, in one update of the head
 

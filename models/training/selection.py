@@ -58,5 +58,9 @@ def select_score(logits: Tensor, labels: Tensor) -> SelectScore:
 
 def good_enough(score: SelectScore, plan: TrainingPlan) -> bool:
     """Whether `auto` may stop climbing: the gate's floors hold on *select*, and the macro recall that is asked for."""
-    floors = score.least_recall >= plan.min_recall and score.least_precision >= plan.min_precision
-    return floors and score.macro_recall >= plan.good_enough
+    return floors_hold(score, plan) and score.macro_recall >= plan.good_enough
+
+
+def floors_hold(score: SelectScore, plan: TrainingPlan) -> bool:
+    """Whether every class reaches the gate's floors on *select*."""
+    return score.least_recall >= plan.min_recall and score.least_precision >= plan.min_precision

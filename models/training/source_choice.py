@@ -13,7 +13,8 @@ import torch
 from infra.files import write_atomically
 
 _CLEARLY = 0.85  # of the whole network's time: below that it is worth the memory and the loss of variety
-_ROUNDS = 2
+_MOST_ROUNDS = 4
+_ENOUGH_S = 2.0  # of measuring
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,15 @@ def expected_epochs(costs: Costs, images: int, most: int, budget_s: float) -> in
 
 
 def seconds_each(tasks: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
-    """The shortest of some runs of each task, taken in turns so that a busy moment hits all alike."""
-    for task in tasks:
-        task()
-    rounds = [[_seconds(task, device) for task in tasks] for _ in range(_ROUNDS)]
+    """
+    What each task takes: the shortest of some runs, in turns so that a busy moment hits all alike.
+
+    On a CPU its own time divided by its threads, which other processes do not lengthen.
+    """
+    first = [_seconds(task, device) for task in tasks]  # slower than the next ones, but near enough where it is long
+    rounds = [first]
+    while sum(map(sum, rounds)) < _ENOUGH_S and len(rounds) < _MOST_ROUNDS:
+        rounds.append([_seconds(task, device) for task in tasks])
     return [min(taken) for taken in zip(*rounds, strict=True)]
 
 
@@ -118,13 +124,12 @@ def _choice(value: dict[str, Any]) -> Choice:
 
 
 def _seconds(task: Callable[[], object], device: torch.device) -> float:
-    _wait_for(device)
+    if device.type != "cuda":
+        began = time.process_time()
+        task()
+        return (time.process_time() - began) / torch.get_num_threads()
+    torch.cuda.synchronize(device)
     began = time.perf_counter()
     task()
-    _wait_for(device)
+    torch.cuda.synchronize(device)
     return time.perf_counter() - began
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

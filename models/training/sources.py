@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 _PROBE_IMAGES = 4
-_TIMED_IMAGES = 16
 # Deeper layers learn more than a head can, and learn few views by heart.
 _PREFIX_VIEWS = {"none": 1, "light": 4, "medium": 6, "strong": 8}
 _VIEWS_WITH_FLIP = 2
@@ -128,7 +127,7 @@ def _obstacle(network: WholeNetwork, stage: Stage, trainable: Sequence[str]) -> 
 
 def _measured(network: WholeNetwork, parts: Parts) -> Costs:
     """What an image costs either way, on some of the job's own, in the mode in which it trains."""
-    count = min(_TIMED_IMAGES if network.device.type == "cpu" else _batch_images(network), len(network.train))
+    count = min(_batch_images(network), len(network.train))
     numbers, generator = torch.arange(count), torch.Generator().manual_seed(0)
     parameters = [parameter for parameter in network.model.parameters() if parameter.requires_grad]
 

@@ -55,7 +55,7 @@ def run_stage(job: Job, stage: Stage, standing: Standing) -> Standing:
     Raises:
         UserError: nothing can train, training diverged twice, or a GPU's memory is too small for two images.
     """
-    share = job.bench.ranks.told(lambda: share_s(standing, len(job.stages), job.plan.budget_minutes))
+    share = job.bench.ranks.told(lambda: share_s(standing, job.stages, job.plan.budget_minutes))
     if share <= 0:
         return _closed(job, stage, standing, "budget", "none")
     began = time.monotonic()

@@ -1,6 +1,7 @@
 """Where training stands between two epochs, and what an epoch changes about that: pure functions."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -86,11 +87,16 @@ class Standing:
     outcomes: tuple[StageOutcome, ...] = field(default_factory=tuple)
 
 
-def share_s(standing: Standing, stages: int, budget_minutes: float) -> float:
-    """Seconds for this stage, of what was left when it began: the deeper a stage trains, the more it is given."""
+def share_s(standing: Standing, stages: Sequence[Stage], budget_minutes: float) -> float:
+    """
+    Seconds for this stage, of what was left when it began: the deeper a stage trains, the more it is given.
+
+    Nothing is put by for a start from scratch, which may never come; it has what the others leave.
+    """
     left = budget_minutes * 60 - (standing.seconds - standing.stage_seconds)
-    parts = [2.0**index for index in range(standing.stage, stages)]
-    return left * parts[0] / sum(parts)
+    this, *later = stages[standing.stage :]
+    parts = [1.0, *(2.0**step for step, stage in enumerate(later, start=1) if not stage.fresh)]
+    return left if this.fresh else left * parts[0] / sum(parts)
 
 
 def spent(standing: Standing, seconds: float) -> Standing:

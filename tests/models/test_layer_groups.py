@@ -20,7 +20,7 @@ from models.layer_groups import (
 QUICK = (
     ("test_resnet", "conv1.0.weight", "fc"),
     ("test_vit", "cls_token", "head"),
-    ("test_vit2", "cls_token", "head"),
+    ("test_vit2", "reg_token", "head"),
     ("test_byobnet", "stem.conv.weight", "head.fc"),
     ("test_convnext", "stem.0.weight", "head.fc"),
     ("test_efficientnet", "conv_stem.weight", "classifier"),

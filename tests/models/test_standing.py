@@ -5,6 +5,7 @@ import pytest
 
 from models.training.plan import TrainingPlan
 from models.training.selection import SelectScore
+from models.training.stages import Circumstances, plan_stages
 from models.training.standing import (
     Best,
     Standing,
@@ -18,6 +19,7 @@ from models.training.standing import (
 PLAN = TrainingPlan("test_resnet", ("a", "b"), most_epochs_per_stage=20, patience_epochs=3)
 SAME = SelectScore(0.5, 0.5, 1.0)
 LONG = 1e6
+STAGES = plan_stages("auto", Circumstances(groups=6, steps=(3, 0), start="timm"))
 
 
 def standing(**changes) -> Standing:
@@ -95,9 +97,15 @@ def test_a_stage_ends_with_its_share_of_the_budget():
 
 
 def test_later_stages_are_given_more():
-    shares = [share_s(standing(stage=stage), stages=3, budget_minutes=1.0) for stage in range(3)]
+    shares = [share_s(standing(stage=stage), STAGES[:3], budget_minutes=1.0) for stage in range(3)]
 
     assert shares == pytest.approx([60 / 7, 60 * 2 / 6, 60])
+
+
+def test_nothing_is_put_by_for_a_start_from_scratch():
+    shares = [share_s(standing(stage=stage), STAGES, budget_minutes=1.0) for stage in (2, 3)]
+
+    assert shares == pytest.approx([60, 60])
 
 
 def test_after_diverging_the_stage_begins_again_at_a_fifth_of_the_rate():

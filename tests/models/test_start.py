@@ -30,7 +30,7 @@ def test_weights_that_cannot_be_had_may_be_done_without_but_loudly(tmp_path):
 
 
 def test_who_insists_on_them_is_refused(tmp_path):
-    with pytest.raises(UserError, match="set model.weights to a .safetensors file of this network"):
+    with pytest.raises(UserError, match=r"set model\.weights to a \.safetensors file of this network"):
         starting_network(replace(PLAN, start="timm"), tmp_path)
 
     assert list(tmp_path.iterdir()) == []
@@ -51,6 +51,35 @@ def test_what_was_decided_once_in_a_run_is_kept_when_the_weights_can_be_had_or_n
 
     with pytest.raises(UserError, match="cannot be fetched"):
         starting_network(PLAN, tmp_path)
+
+
+def reachable(folder: Path) -> TrainingPlan:
+    """Of a network whose pretrained weights lie at hand, as in the hub's cache."""
+    torch.manual_seed(7)
+    safetensors.torch.save_file(build("test_resnet", {}, 1000).state_dict(), folder / "hub.safetensors")
+    overlay = {"pretrained_cfg_overlay": {"file": str(folder / "hub.safetensors")}}
+    return TrainingPlan("test_resnet", ("a", "b"), options=overlay, start="timm-if-reachable")
+
+
+def test_weights_that_can_be_had_are_used_under_their_licence(tmp_path):
+    start = starting_network(reachable(tmp_path), tmp_path)
+
+    pretrained = safetensors.torch.load_file(tmp_path / "hub.safetensors")
+    assert torch.equal(start.model.conv1[0].weight, pretrained["conv1.0.weight"])
+    assert not start.model.fc.weight.any()  # a new head that says nothing yet
+    assert (start.scratch, start.remark, start.licence) == (False, "", "apache-2.0")
+    assert json.loads((tmp_path / "start.json").read_text())["scratch"] is False
+
+
+def test_a_run_that_began_from_scratch_does_not_change_its_mind(tmp_path):
+    plan = reachable(tmp_path)
+    (tmp_path / "start.json").write_text(json.dumps({"scratch": True, "remark": "There were none."}))
+
+    start = starting_network(plan, tmp_path)
+
+    pretrained = safetensors.torch.load_file(tmp_path / "hub.safetensors")
+    assert not torch.equal(start.model.conv1[0].weight, pretrained["conv1.0.weight"])
+    assert (start.scratch, start.remark) == (True, "There were none.")
 
 
 def test_from_scratch_by_plan_needs_no_remark(tmp_path):

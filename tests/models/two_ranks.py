@@ -45,7 +45,7 @@ def main(out: Path) -> None:
         bench = Workbench(
             plan=PLAN, model=model, groups=groups, optimizer=build_optimizer(model, groups, 0.0), device=device,
             ranks=ranks, labels=labels, weights=torch.linspace(0.5, 1.5, IMAGES), new=torch.zeros(IMAGES, dtype=bool),
-            select_labels=labels, anchors={}, mean=None, batch_images=IMAGES,
+            select_labels=labels, anchors={}, mean=None, batch_images=IMAGES, rate=0.001,
         )  # fmt: skip
         stages = plan_stages("staged", Circumstances(len(groups), (len(groups) // 2, 0), start="timm"))
         findings = [compared(bench, images, trainable_names(model, groups, stage)) for stage in stages]
