@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.errors import UserError
 from infra.files import write_atomically
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 
 
 class ObjectMissing(KeyError):

@@ -12,7 +12,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import Schema
 
 from infra.errors import UserError
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 
 _MOST_TRIES = 20
 _CHECKPOINT_EVERY = 50

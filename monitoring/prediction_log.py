@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from infra.clock import time_of_id
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 from infra.tables import Table
 from models.prediction import Label, Prediction
 

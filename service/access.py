@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.errors import UserError
-from infra.settings import ServeSettings
+from infra.settings_sections import ServeSettings
 from service.errors import Refusal, error_response
 
 _GUARDED = "/v1/"

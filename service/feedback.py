@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from infra.clock import now
-from infra.settings import ServeSettings
+from infra.settings_sections import ServeSettings
 from models.prediction import Label
 from service.access import limited_body
 from service.errors import Refusal

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from infra.clock import new_id
-from infra.settings import ServeSettings
+from infra.settings_sections import ServeSettings
 from service.access import limited_body
 from service.classifier import Question
 from service.errors import Refusal

@@ -101,7 +101,7 @@ class CachedPrefix:
 
     def select_logits(self) -> Tensor:
         self.model.eval()
-        parts = pieces(self.select.kept.shape[1])
+        parts = pieces(self.select.kept.shape[1], self.select.device)
         with torch.no_grad():
             return torch.cat([self.suffix(self.select.taken(0, numbers)) for numbers in parts])
 
@@ -166,12 +166,12 @@ def _varied(network: WholeNetwork, encoder: Encoder, view: int, seed: int, missi
         yield from _plain(network, encoder, network.train, missing)
         return
     generator = torch.Generator().manual_seed((seed * 1_009 + view) % 2**62)
-    for numbers in pieces(len(missing)):
+    for numbers in pieces(len(missing), network.device):
         yield _forward(network, encoder, network.varied(np.asarray(missing[numbers]), generator))
 
 
 def _plain(network: WholeNetwork, encoder: Encoder, images: LabelledPixels, missing: Sequence[int]) -> Iterator[Tensor]:
-    for numbers in pieces(len(missing)):
+    for numbers in pieces(len(missing), network.device):
         yield _forward(network, encoder, network.plain(images, np.asarray(missing[numbers])))
 
 

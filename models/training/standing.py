@@ -13,6 +13,7 @@ from models.training.stages import Stage
 _CLEARLY = 0.98
 _COOL_DOWN = 4  # an early stop cools down for one epoch in so many that were run
 _PLATEAU_FACTOR = 0.3
+_DEEPER = 4.0  # times the seconds of the stage before: most of what is learnt, the whole network learns
 _AFTER_DIVERGING = 0.2
 
 
@@ -95,7 +96,7 @@ def share_s(standing: Standing, stages: Sequence[Stage], budget_minutes: float) 
     """
     left = budget_minutes * 60 - (standing.seconds - standing.stage_seconds)
     this, *later = stages[standing.stage :]
-    parts = [1.0, *(2.0**step for step, stage in enumerate(later, start=1) if not stage.fresh)]
+    parts = [1.0, *(_DEEPER**step for step, stage in enumerate(later, start=1) if not stage.fresh)]
     return left if this.fresh else left * parts[0] / sum(parts)
 
 

@@ -15,7 +15,8 @@ from models.training.mixing import mix
 from models.training.plan import TrainingPlan
 from models.training.run_folder import RunExample
 
-_AT_ONCE = 256  # images in a forward pass without gradients
+_AT_ONCE = 64  # images in a forward pass without gradients: what a CPU's caches like best
+_AT_ONCE_ON_GPU = 256
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class WholeNetwork:
     def select_logits(self) -> Tensor:
         self.model.eval()
         with torch.no_grad():
-            return torch.cat([self.model(self.plain(self.select, numbers)) for numbers in pieces(len(self.select))])
+            parts = pieces(len(self.select), self.device)
+            return torch.cat([self.model(self.plain(self.select, numbers)) for numbers in parts])
 
     def varied(self, numbers: NDArray[np.int64] | slice, generator: torch.Generator) -> Tensor:
         """Training images, augmented and normalised: float32 (N, 3, S, S)."""
@@ -127,9 +129,10 @@ class WholeNetwork:
         return (images * scale + offset).contiguous(memory_format=torch.channels_last)
 
 
-def pieces(count: int) -> list[slice]:
-    """So many images in parts that a forward pass without gradients can take."""
-    return [slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE)]
+def pieces(count: int, device: torch.device) -> list[slice]:
+    """So many images in parts that suit a forward pass without gradients."""
+    step = _AT_ONCE_ON_GPU if device.type == "cuda" else _AT_ONCE
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _on(device: torch.device, batch: Pixels) -> Tensor:

@@ -8,7 +8,8 @@ import pytest
 from flows.overrides import Overrides
 from flows.plans import first_plan
 from infra.errors import UserError
-from infra.settings import TrainSettings, load
+from infra.settings import load
+from infra.settings_sections import TrainSettings
 from models.training.plan import TrainingPlan, check_plan
 
 CLASSES = ("blue", "red")

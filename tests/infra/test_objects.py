@@ -13,7 +13,7 @@ import pytest
 
 from infra.errors import UserError
 from infra.objects import LocalObjects, ObjectMissing, S3Objects, StoreUnreachable, open_objects
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 
 PATIENCE_S = 60
 

@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from infra.objects import open_objects
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 from infra.tables import Table, storage_options
 
 SCHEMA = {"id": pl.String(), "date": pl.String(), "spool": pl.String(), "segment": pl.Int64()}

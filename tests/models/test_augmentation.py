@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from infra.settings import TrainSettings
+from infra.settings_sections import TrainSettings
 from models.training.augmentation import PRESETS, Augmentation, augment, varied
 
 NOTHING = Augmentation(rotation=0, scale=0, shift=0, brightness=0, contrast=0, noise=0, blurred=0)

@@ -99,7 +99,7 @@ def test_a_stage_ends_with_its_share_of_the_budget():
 def test_later_stages_are_given_more():
     shares = [share_s(standing(stage=stage), STAGES[:3], budget_minutes=1.0) for stage in range(3)]
 
-    assert shares == pytest.approx([60 / 7, 60 * 2 / 6, 60])
+    assert shares == pytest.approx([60 / 21, 60 / 5, 60])
 
 
 def test_nothing_is_put_by_for_a_start_from_scratch():

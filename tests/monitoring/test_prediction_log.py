@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from infra.clock import new_id
-from infra.settings import StorageSettings
+from infra.settings_sections import StorageSettings
 from models.prediction import Label, Prediction
 from monitoring.prediction_log import Cursor, PredictionLog, image_key
 
