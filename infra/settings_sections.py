@@ -133,7 +133,9 @@ class TrainSettings:
     mixup: float = _field(0.0, "blend pairs of images: Beta's parameter, such as 0.2; 0 = none", least=0)
     cutmix: float = _field(0.0, "paste a piece of one image into another: Beta's parameter; 0 = none", least=0)
     replay_images: int = _field(1000, "old images that go along with every retrain, balanced by class", least=0)
-    cache_mb: float = _field(2000.0, "most memory for what frozen layers give, megabytes", least=1)
+    cache_mb: float = _field(
+        1000.0, "most memory for what frozen layers give, megabytes; on disk up to four times that", least=1
+    )
     device: str = _field("auto", "where to train", choices=("auto", "cpu", "cuda"))
     devices: int = _field(1, "how many GPUs, each a process", least=1)
     precision: str = _field("auto", "auto = bf16 on a GPU that can", choices=("auto", "fp32", "bf16"))

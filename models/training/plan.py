@@ -114,7 +114,7 @@ class TrainingPlan:
     min_precision: float = 0.5
     min_recall: float = 0.5
     good_enough: float = 0.98
-    cache_mb: float = 2000.0
+    cache_mb: float = 1000.0
     features_dir: str = ""
     budget_minutes: float = 30.0
     device: str = "auto"

@@ -13,8 +13,7 @@ import torch
 from infra.files import write_atomically
 
 _CLEARLY = 0.85  # of the whole network's time: below that it is worth the memory and the loss of variety
-_MOST_ROUNDS = 4
-_ENOUGH_S = 2.0  # of measuring
+_LONG_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,15 +80,15 @@ def expected_epochs(costs: Costs, images: int, most: int, budget_s: float) -> in
 
 def seconds_each(tasks: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
     """
-    What each task takes: the shortest of some runs, in turns so that a busy moment hits all alike.
+    What each task takes: the shorter of two runs, in turns so that a busy moment hits all alike.
 
     On a CPU its own time divided by its threads, which other processes do not lengthen.
     """
-    first = [_seconds(task, device) for task in tasks]  # slower than the next ones, but near enough where it is long
-    rounds = [first]
-    while sum(map(sum, rounds)) < _ENOUGH_S and len(rounds) < _MOST_ROUNDS:
-        rounds.append([_seconds(task, device) for task in tasks])
-    return [min(taken) for taken in zip(*rounds, strict=True)]
+    first = [_seconds(task, device) for task in tasks]
+    if sum(first) > _LONG_S:
+        return first
+    # The first run of anything is the slowest, which matters where it is short.
+    return [min(each) for each in zip(first, [_seconds(task, device) for task in tasks], strict=True)]
 
 
 def read_choice(run_dir: Path, stage: int, stands_for: str) -> Choice | None:
