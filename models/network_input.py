@@ -45,7 +45,10 @@ def longer_sides(images: Iterable[bytes]) -> list[int]:
     """Of each image the longer side, pixels, read from its header; what is no image is left out."""
     sides = []
     for data in images:
-        with contextlib.suppress(Exception), warnings.catch_warnings():
+        with (
+            contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
+            warnings.catch_warnings(),
+        ):
             # A huge picture is worth a warning where it is decoded; here nothing is.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             sides.append(max(Image.open(io.BytesIO(data)).size))

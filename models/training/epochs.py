@@ -19,9 +19,9 @@ from models.training.freezing import assert_frozen, set_mode
 from models.training.plan import TrainingPlan
 from models.training.precision import autocast, to_float
 from models.training.selection import SelectScore, select_score
-from models.training.sources import Forward, Source
 from models.training.stages import Stage, learning_rate, schedule_shape
 from models.training.standing import Standing, cooling
+from models.training.whole_network import Forward, Source
 
 _LOOK_EVERY = 10  # updates between two looks at the loss: each look makes a GPU wait
 

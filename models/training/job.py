@@ -16,11 +16,12 @@ from models.training.distributed import Ranks, joined
 from models.training.epochs import Workbench
 from models.training.freezing import build_optimizer, has_batch_norm
 from models.training.plan import TrainingPlan, read_plan
+from models.training.pooled_features import head_factor
 from models.training.progress import EpochProgress, remark
 from models.training.run_folder import RunExample, read_examples
-from models.training.sources import WholeNetwork, head_factor, of_role
 from models.training.stages import Circumstances, Stage, automatic_rate, plan_stages
 from models.training.start import Start, starting_network
+from models.training.whole_network import WholeNetwork, of_role
 
 _STEPS_DOWN = 2  # top half and all: each further step takes its epochs from the last
 

@@ -14,7 +14,7 @@ from models.training.cached_prefix import CachedPrefix, Parts, encoded, encoder_
 from models.training.freezing import set_mode
 from models.training.frontier import NoSplit, split
 from models.training.plan import TrainingPlan
-from models.training.pooled_features import HeadFeatures, head_factor, head_features, head_parts, head_views
+from models.training.pooled_features import head_parts, head_views
 from models.training.precision import autocast, to_float
 from models.training.source_choice import (
     Choice,
@@ -28,20 +28,7 @@ from models.training.source_choice import (
 )
 from models.training.split_check import untouched
 from models.training.stages import Stage
-from models.training.whole_network import Forward, LabelledPixels, Source, WholeNetwork, of_role
-
-__all__ = [
-    "CachedPrefix",
-    "Forward",
-    "HeadFeatures",
-    "LabelledPixels",
-    "Source",
-    "WholeNetwork",
-    "head_factor",
-    "head_features",
-    "of_role",
-    "source_for",
-]
+from models.training.whole_network import Source, WholeNetwork
 
 _PROBE_IMAGES = 4
 # Deeper layers learn more than a head can, and learn few views by heart.

@@ -15,9 +15,10 @@ from models.training.epochs import Diverged, EpochOutcome, run_epoch, score_now,
 from models.training.freezing import set_trainable, trainable_names
 from models.training.head_fit import fit_head
 from models.training.job import Job
+from models.training.pooled_features import head_features
 from models.training.precision import autocast, compiled
 from models.training.selection import SelectScore
-from models.training.sources import Source, WholeNetwork, head_features, source_for
+from models.training.sources import source_for
 from models.training.stages import Stage
 from models.training.standing import (
     Best,
@@ -30,6 +31,7 @@ from models.training.standing import (
     spent,
 )
 from models.training.statistics import renew_statistics
+from models.training.whole_network import Source, WholeNetwork
 
 _SAVE_EVERY_S = 1.0
 _IMAGES_FOR_STATISTICS = 4_000

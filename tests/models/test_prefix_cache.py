@@ -12,12 +12,15 @@ from torch.nn import functional
 
 from models.images import Preprocessing, normalise
 from models.layer_groups import layer_groups
+from models.training.cached_prefix import CachedPrefix
 from models.training.freezing import set_mode, set_trainable, trainable_names
 from models.training.plan import TrainingPlan
+from models.training.pooled_features import head_features
 from models.training.prefix_cache import Shelf, fill, fingerprints
 from models.training.source_choice import Costs, expected_epochs, expected_speedup, pays, read_choices
-from models.training.sources import CachedPrefix, LabelledPixels, WholeNetwork, head_features, source_for
+from models.training.sources import source_for
 from models.training.stages import Stage
+from models.training.whole_network import LabelledPixels, WholeNetwork
 
 PLAN = TrainingPlan(
     backbone="test_resnet", classes=("a", "b", "c"), augmentation="none", device="cpu", most_epochs_per_stage=50

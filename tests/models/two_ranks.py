@@ -14,8 +14,8 @@ from models.training.distributed import Ranks, joined
 from models.training.epochs import Workbench, _gradients
 from models.training.freezing import build_optimizer, set_mode, set_trainable, trainable_names
 from models.training.plan import TrainingPlan
-from models.training.sources import Forward
 from models.training.stages import Circumstances, plan_stages
+from models.training.whole_network import Forward
 
 PLAN = TrainingPlan("test_vit", ("a", "b", "c"), augmentation="none", image_size=32, batch_images=8)
 CLASSES, IMAGES = 3, 8
@@ -29,9 +29,6 @@ class Pictures:
 
     def train_forward(self, numbers: Tensor, generator: torch.Generator) -> Forward:
         return Forward(self.forward(self.images[numbers]))
-
-    def select_logits(self) -> Tensor:
-        raise NotImplementedError
 
 
 def main(out: Path) -> None:
