@@ -217,7 +217,7 @@ def _head_fitted(job: Job, stage: Stage, standing: Standing, began: float) -> St
             features.select,
             bench.select_labels,
             len(job.plan.classes),
-            job.plan.metric,
+            _metric_of_heads(job.plan.metric),
             present=(classifier.weight, classifier.bias) if job.plan.start == "champion" else None,
         )
         with torch.no_grad():
@@ -225,6 +225,11 @@ def _head_fitted(job: Job, stage: Stage, standing: Standing, began: float) -> St
             classifier.bias.copy_(fitted.bias)
     bench.ranks.same_everywhere(bench.model)
     return _measured(job, stage, standing, began, "fitted", "cached features")
+
+
+def _metric_of_heads(metric: str) -> str:
+    """By recall alone a head wins that calls everything by the rarest names: 25 % right on tiles with few defects."""
+    return "macro_f1" if metric == "macro_recall" else metric
 
 
 def _statistics_renewed(job: Job, stage: Stage, standing: Standing, began: float) -> Standing:
