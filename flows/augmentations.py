@@ -24,7 +24,7 @@ def draw_augmentations(place: Workplace, out: Path) -> str:
         UserError: the data cannot be used, or the picture cannot be written there.
     """
     # Only a command that draws pays for the library behind it.
-    from models.training.augmentation_grid import draw_grid
+    from models.training.varied.augmentation_grid import draw_grid
 
     if out.suffix.lower() != ".png":
         raise UserError(f"{out} should be a picture; give it a name that ends in .png")

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from models.layer_groups import LayerGroup, layer_groups, unfreezing_steps
 from models.training import sampling
 from models.training.averaging import RunningMean
-from models.training.cache import decoded_pixels
+from models.training.decoded import decoded_pixels
 from models.training.distributed import Ranks, joined
 from models.training.epochs import Workbench
 from models.training.freezing import build_optimizer, has_batch_norm
+from models.training.frozen.pooled_features import head_factor
 from models.training.plan import TrainingPlan, read_plan
-from models.training.pooled_features import head_factor
 from models.training.progress import EpochProgress, remark
 from models.training.run_folder import RunExample, read_examples
 from models.training.stages import Circumstances, Stage, automatic_rate, plan_stages

@@ -13,12 +13,12 @@ from models.training import checkpoint
 from models.training.account import say, tell_epoch
 from models.training.epochs import Diverged, EpochOutcome, run_epoch, score_now, seed_of
 from models.training.freezing import set_trainable, trainable_names
+from models.training.frozen.pooled_features import head_features
+from models.training.frozen.sources import source_for
 from models.training.head_fit import fit_head
 from models.training.job import Job
-from models.training.pooled_features import head_features
 from models.training.precision import autocast, compiled
 from models.training.selection import SelectScore
-from models.training.sources import source_for
 from models.training.stages import Stage
 from models.training.standing import (
     Best,

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.images import Pixels, Preprocessing, scale_and_offset
-from models.training.augmentation import augment
-from models.training.mixing import mix
 from models.training.plan import TrainingPlan
 from models.training.run_folder import RunExample
+from models.training.varied.augmentation import augment
+from models.training.varied.mixing import mix
 
 _AT_ONCE = 64  # images in a forward pass without gradients: what a CPU's caches like best
 _AT_ONCE_ON_GPU = 256

@@ -15,8 +15,8 @@ from models import backbone
 from models.images import Preprocessing
 from models.layer_groups import layer_groups
 from models.training.freezing import build_optimizer, set_mode, set_trainable, trainable_names
+from models.training.frozen.sources import source_for
 from models.training.plan import TrainingPlan
-from models.training.sources import source_for
 from models.training.stages import Stage
 from models.training.whole_network import LabelledPixels, Source, WholeNetwork
 from tests.benchmarks.results import Measured

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infra.settings_sections import TrainSettings
-from models.training.augmentation import PRESETS, Augmentation, augment, varied
+from models.training.varied.augmentation import PRESETS, Augmentation, augment, varied
 
 NOTHING = Augmentation(rotation=0, scale=0, shift=0, brightness=0, contrast=0, noise=0, blurred=0)
 VARYING = [name for name, amounts in PRESETS.items() if amounts]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from infra.errors import UserError
-from models.training.augmentation_grid import draw_grid
+from models.training.varied.augmentation_grid import draw_grid
 
 CELL, GAP, MARGIN = 128, 8, 36
 

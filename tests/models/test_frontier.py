@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from models.layer_groups import layer_groups
 from models.training.freezing import set_mode
-from models.training.frontier import NoSplit, Split, split
+from models.training.frozen.frontier import NoSplit, Split, split
 
 # The smallest of their classes in timm, with the size of image that they are quick with.
 QUICK = (

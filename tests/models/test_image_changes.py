@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.training.image_changes import blurred, moved, recoloured, rectangles
+from models.training.varied.image_changes import blurred, moved, recoloured, rectangles
 
 
 def dotted(row, column, side=33):

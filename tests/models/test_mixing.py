@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.training.mixing import mix
+from models.training.varied.mixing import mix
 
 
 def seeded(seed=0):

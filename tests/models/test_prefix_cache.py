@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from models.images import Preprocessing, normalise
 from models.layer_groups import layer_groups
-from models.training.cached_prefix import CachedPrefix
 from models.training.freezing import set_mode, set_trainable, trainable_names
+from models.training.frozen.cached_prefix import CachedPrefix
+from models.training.frozen.pooled_features import head_features
+from models.training.frozen.prefix_cache import Shelf, fill, fingerprints
+from models.training.frozen.source_choice import Costs, expected_epochs, expected_speedup, pays, read_choices
+from models.training.frozen.sources import source_for
 from models.training.plan import TrainingPlan
-from models.training.pooled_features import head_features
-from models.training.prefix_cache import Shelf, fill, fingerprints
-from models.training.source_choice import Costs, expected_epochs, expected_speedup, pays, read_choices
-from models.training.sources import source_for
 from models.training.stages import Stage
 from models.training.whole_network import LabelledPixels, WholeNetwork
 

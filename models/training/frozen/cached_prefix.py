@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.training.augmentation import PRESETS
+from models.training.frozen.prefix_cache import Shelf, digest_of, fill, fingerprints, key_of
 from models.training.plan import TrainingPlan
 from models.training.precision import autocast
-from models.training.prefix_cache import Shelf, digest_of, fill, fingerprints, key_of
+from models.training.varied.augmentation import PRESETS
 from models.training.whole_network import Forward, LabelledPixels, WholeNetwork, pieces
 
 _ON_DISK = 4.0  # times what a stage may hold in memory: several stages, and those of the last retrains

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from models.training.split_check import difference, untouched
-from models.training.tracing import OneInput, attribute, part_of, traced
+from models.training.frozen.split_check import difference, untouched
+from models.training.frozen.tracing import OneInput, attribute, part_of, traced
 
 _DROPOUTS = (functional.dropout, functional.dropout2d, functional.alpha_dropout, functional.feature_alpha_dropout)
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.image_changes import rectangles
+from models.training.varied.image_changes import rectangles
 
 _SEEDS = 2**62
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layer_groups import head_parameters
-from models.training.cached_prefix import Parts, encoded, encoder_of, fitting
+from models.training.frozen.cached_prefix import Parts, encoded, encoder_of, fitting
 from models.training.whole_network import WholeNetwork
 
 _MOST_VIEWS = 2  # of each image: the image itself, and an augmented one

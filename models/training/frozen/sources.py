@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from models.training import sampling
-from models.training.cached_prefix import CachedPrefix, Parts, encoded, encoder_of, fitting, megabytes
 from models.training.freezing import set_mode
-from models.training.frontier import NoSplit, split
-from models.training.plan import TrainingPlan
-from models.training.pooled_features import head_parts, head_views
-from models.training.precision import autocast, to_float
-from models.training.source_choice import (
+from models.training.frozen.cached_prefix import CachedPrefix, Parts, encoded, encoder_of, fitting, megabytes
+from models.training.frozen.frontier import NoSplit, split
+from models.training.frozen.pooled_features import head_parts, head_views
+from models.training.frozen.source_choice import (
     Choice,
     Costs,
     expected_epochs,
@@ -26,7 +24,9 @@ from models.training.source_choice import (
     seconds_each,
     write_choice,
 )
-from models.training.split_check import untouched
+from models.training.frozen.split_check import untouched
+from models.training.plan import TrainingPlan
+from models.training.precision import autocast, to_float
 from models.training.stages import Stage
 from models.training.whole_network import Source, WholeNetwork
 

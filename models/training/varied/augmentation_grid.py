@@ -15,8 +15,8 @@ from torch import Tensor
 from infra.errors import UserError
 from infra.files import write_atomically
 from models.images import Pixels
-from models.training.augmentation import PRESETS, Augmentation, augment
-from models.training.mixing import mix
+from models.training.varied.augmentation import PRESETS, Augmentation, augment
+from models.training.varied.mixing import mix
 
 _MARGIN, _GAP, _CAPTION, _LINE = 36, 8, 20, 22  # px
 _SMALLEST_CELL, _LARGEST_CELL = 112, 160  # px

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from models.training.image_changes import blurred, moved, recoloured, rectangles
+from models.training.varied.image_changes import blurred, moved, recoloured, rectangles
 
 _POLICY_MAGNITUDE = 9  # of RandAugment's 30: what its authors found best for a mid-sized network
 _ERASED_AREA = (0.02, 0.2)

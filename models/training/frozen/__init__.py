@@ -1,0 +1,1 @@
+"""What frozen layers give, computed once: where a network can be cut, whether that pays, and what is kept."""

@@ -1,0 +1,1 @@
+"""Images varied afresh each time they are seen."""
