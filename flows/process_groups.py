@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import psutil
 
 _LOOK_EVERY_S = 0.05
+_KILLED_WITHIN_S = 2.0
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -35,13 +36,19 @@ def end(pid: int, patience_s: float, relatives: Iterable[psutil.Process] = ()) -
         _signal_group(pid, signal.SIGTERM)
         for member in members:
             _signal(member, signal.SIGTERM)
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and (group_lives(pid) or any(_lives(member) for member in members)):
-            time.sleep(_LOOK_EVERY_S)
+        _wait(pid, members, patience_s)
     members |= {*family(pid)}
     _signal_group(pid, signal.SIGKILL)
     for member in members:
         _signal(member, signal.SIGKILL)
+    # A killed process is not gone at once: whoever starts its successor now might find its files still held.
+    _wait(pid, members, _KILLED_WITHIN_S)
+
+
+def _wait(pid: int, members: Iterable[psutil.Process], most_s: float) -> None:
+    deadline = time.monotonic() + most_s
+    while time.monotonic() < deadline and (group_lives(pid) or any(_lives(member) for member in members)):
+        time.sleep(_LOOK_EVERY_S)
 
 
 def group_lives(pid: int) -> bool:
