@@ -108,6 +108,9 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
     # Safe path: a folder named models/ where the user stands must not be taken for ours.
     # Passive waiting: threads that spin for a core which somebody else has were seen to cost a factor of 25.
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    if devices > 1:
+        # Left open, torchrun gives each process one thread, and says so at length.
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     # The log is a file and not a pipe: a pipe's reader who dies takes the writer along, or waits for it for ever.
     with Leash() as leash, log.open("ab") as output:
         begins = output.tell()
