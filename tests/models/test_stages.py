@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from infra.errors import UserError
 from models.layer_groups import LayerGroup
 from models.training.freezing import build_optimizer, set_mode, set_trainable, trainable_names
 from models.training.stages import Circumstances, Stage, learning_rate, plan_stages, schedule_shape
@@ -164,3 +165,11 @@ def test_dropout_sleeps_with_its_frozen_block():
 
     assert network.training
     assert not network[0][1].training
+
+
+def test_a_stage_without_a_parameter_to_train_is_refused_by_name():
+    network, groups = small_network()
+    empty = (groups[0], LayerGroup("head", ()))
+
+    with pytest.raises(UserError, match=r"stage 'head' has no parameter to train; choose another train\.strategy"):
+        trainable_names(network, empty, HEAD_ONLY)
