@@ -46,6 +46,14 @@ class Ranks:
         distributed.broadcast_object_list(box, src=0)
         return box[0]  # type: ignore[return-value] # the first process's, which is a Told
 
+    def summed(self, value: Tensor) -> Tensor:
+        """Over all processes: what one of them alone noticed, the others would wait for."""
+        if not self.several:
+            return value
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
     def same_everywhere(self, model: nn.Module) -> None:
         """Weights and statistics of the first process in all of them."""
         if self.several:

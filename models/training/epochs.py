@@ -143,7 +143,9 @@ def _updates(
         images += len(batch)
         if number == 0:
             assert_frozen(bench.model)
-        if (number % _LOOK_EVERY == 0 or number == len(batches) - 1) and not math.isfinite(total.item()):
+        if (number % _LOOK_EVERY == 0 or number == len(batches) - 1) and not math.isfinite(
+            bench.ranks.summed(total).item()
+        ):
             raise Diverged
         _pull_back(bench)
         if bench.plan.clip_norm:
@@ -151,7 +153,7 @@ def _updates(
         bench.optimizer.step()
         if bench.mean:
             bench.mean.take_in(bench.model)
-    return total.item() / images, rate
+    return bench.ranks.summed(total).item() / bench.ranks.size / images, rate
 
 
 def _gradients(

@@ -47,8 +47,12 @@ def between_start_and_result(job: Job, standing: Standing, start: dict[str, Tens
         say(job, "train.interpolate was left out: the weights it started from do not know these classes.")
         return standing, 1.0
     result = standing.best.weights
-    trials = tuple(_tried(job, interpolated(start, result, share), share) for share in _SHARES)
-    share = best_share(trials, job.plan.metric)
+
+    def best() -> float:
+        trials = tuple(_tried(job, interpolated(start, result, share), share) for share in _SHARES)
+        return best_share(trials, job.plan.metric)
+
+    share = job.bench.ranks.told(best)
     weights = interpolated(start, result, share)
     job.bench.model.load_state_dict(weights)
     say(job, f"Interpolated: {share:.1f} of the way from the champion is best on old and new images.")

@@ -104,7 +104,7 @@ class WholeNetwork:
     def train_forward(self, numbers: Tensor, generator: torch.Generator) -> Forward:
         images = self.varied(numbers.numpy(), generator)
         images, partner, share = mix(images, generator, self.plan.mixup, self.plan.cutmix)
-        return Forward((self.forward or self.model)(images), partner, share)
+        return Forward((self.model if self.forward is None else self.forward)(images), partner, share)
 
     def select_logits(self) -> Tensor:
         self.model.eval()

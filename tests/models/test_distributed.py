@@ -18,11 +18,12 @@ ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def torchrun(*arguments: str) -> None:
+def torchrun(*arguments: str, returncode: int = 0) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [*TORCHRUN, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == returncode, done.stderr
+    return done.stderr
 
 
 @pytest.mark.slow
@@ -68,3 +69,14 @@ def test_staged_training_on_two_ranks_ends_with_a_candidate_and_one_account_of_i
     told = [(line["stage"], line["epoch"]) for line in cards.progress(folder) if line["kind"] == "epoch"]
     assert len(told) == len(set(told)), "only the first process tells"
     assert read_report(folder / "candidate").select_macro_recall > 0.9
+
+
+@pytest.mark.slow
+def test_two_ranks_that_diverge_stop_together_and_say_so(tmp_path):
+    folder = cards.run_folder(tmp_path / "run", replace(cards.PLAN, learning_rate=1e30))
+
+    said = torchrun("-m", "models.training", "--run-dir", str(folder), returncode=1)
+
+    assert "lower train.learning_rate (now 1e+30)" in said
+    told = [line["words"] for line in cards.progress(folder) if line["kind"] == "remark"]
+    assert told == ["The loss was no longer a number in stage 'whole network'; it begins again at a fifth of the rate."]

@@ -1,5 +1,7 @@
 """What a stage does when the machine or the numbers give out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -57,3 +59,18 @@ def test_renewed_statistics_are_the_plain_mean_over_all_images():
     torch.testing.assert_close(model[1].running_mean, seen.mean(dim=(0, 2, 3)))
     assert model[1].momentum == 0.1
     assert not model[1].training
+
+
+def test_a_compiled_network_is_called_and_gives_what_the_plain_one_gives(tmp_path):
+    folder = run_folder(tmp_path / "run", replace(PLAN, augmentation="none"))
+
+    with job.opened(folder) as work:
+        work.bench.model.eval()
+        # Without code generation, which would take a minute; the wrapper is the one that training gets.
+        compiled = torch.compile(work.bench.model, backend="eager")
+        plain, through = (
+            each.train_forward(torch.arange(4), torch.Generator().manual_seed(0)).logits
+            for each in (work.network, replace(work.network, forward=compiled))
+        )
+
+    torch.testing.assert_close(through, plain)
