@@ -64,6 +64,7 @@ pointers = sa.Table(
     sa.Column("previous_version", sa.Integer),
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("share", sa.Float),
 )
 
 pointer_history = sa.Table(
@@ -77,6 +78,7 @@ pointer_history = sa.Table(
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("actor", sa.String(120), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("share", sa.Float),
 )
 
 serving_workers = sa.Table(
@@ -89,8 +91,36 @@ serving_workers = sa.Table(
     sa.Column("model_name", sa.String(120), nullable=False),
     sa.Column("version", sa.Integer),
     sa.Column("error", sa.Text),
+    sa.Column("canary_version", sa.Integer),
+    sa.Column("shadow_version", sa.Integer),
+    sa.Column("rollout_error", sa.Text),
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("seen_at", Moment, nullable=False),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_by", sa.String(120), nullable=False),
+    sa.Column("revoked_at", Moment),
+)
+
+forgettings = sa.Table(
+    "forgettings",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("prediction_id", sa.String(128)),
+    sa.Column("pseudonym_key", sa.String(64)),
+    sa.Column("pseudonym", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("steps", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment),
 )
 
 jobs = sa.Table(

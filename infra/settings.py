@@ -23,6 +23,7 @@ from infra.settings_sections import (
     NotifySettings,
     PrefectSettings,
     ProjectSettings,
+    RetentionSettings,
     ServeSettings,
     StorageSettings,
     TrainSettings,
@@ -45,6 +46,7 @@ class Settings:
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     train: TrainSettings = TrainSettings()
     serve: ServeSettings = ServeSettings()
+    retention: RetentionSettings = RetentionSettings()
     monitor: MonitorSettings = MonitorSettings()
     trigger: TriggerSettings = TriggerSettings()
     gate: GateSettings = GateSettings()
@@ -55,8 +57,8 @@ class Settings:
 
 SECTIONS: dict[str, type] = {
     "project": ProjectSettings, "storage": StorageSettings, "data": DataSettings, "model": ModelSettings,
-    "train": TrainSettings, "serve": ServeSettings, "monitor": MonitorSettings, "trigger": TriggerSettings,
-    "gate": GateSettings, "prefect": PrefectSettings, "console": ConsoleSettings, "notify": NotifySettings,
+    "train": TrainSettings, "serve": ServeSettings, "retention": RetentionSettings, "monitor": MonitorSettings,
+    "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings, "console": ConsoleSettings, "notify": NotifySettings,
 }  # fmt: skip
 
 

@@ -149,22 +149,51 @@ class TrainSettings:
 class ServeSettings:
     host: str = _field("127.0.0.1", "address to listen on; beyond this machine a token is required")
     port: int = _field(3000, "TCP port", least=1, most=65535)
-    workers: int = _field(1, "serving processes", least=1)
+    workers: int = _field(1, "serving processes; 0 = one for each core that this container may use", least=0)
+    provider: str = _field("cpu", "what ONNX Runtime runs on", choices=("cpu", "cuda"))
+    threads: int = _field(1, "threads of one forward pass; more than free cores stall each other", least=1)
     keep_images: bool = _field(True, "keep the bytes of predicted images; a label can train only if its image was kept")
-    token: str = _field("", "bearer token that callers must send; better set as KEDGE_SERVE__TOKEN")
+    token: str = _field(
+        "", "one bearer token with every right; better set as KEDGE_SERVE__TOKEN, best use `kedge token create`"
+    )
+    most_requests_per_s: float = _field(
+        0.0, "requests a second that one token may send on average, a second's worth at once; 0 = any", least=0
+    )
     most_body_mb: float = _field(16.0, "largest request body, megabytes", least=0.001)
     most_megapixels: float = _field(
         50.0, "largest image, megapixels, read from its header before decoding", least=0.001
     )
+    upload_s: float = _field(20.0, "seconds that sending a body may take", least=0.1)
+    deadline_s: float = _field(30.0, "seconds until a request that was not answered is refused", least=0.1)
+    drain_s: float = _field(
+        1.0, "when asked to stop: seconds of saying 'not ready' before new requests are refused", least=0
+    )
     queue_images: int = _field(256, "images that may wait before callers are told to come back", least=1)
+    shadow_queue_images: int = _field(64, "answered images that may wait for a shadow; beyond them it skips", least=1)
     batch_images: int = _field(32, "most images in one forward pass", least=1)
     seal_s: float = _field(60.0, "seconds until predictions move from the spool to the tables", least=0.1)
     seal_mb: float = _field(64.0, "megabytes until they do", least=0.01)
     when_disk_full: str = _field(
         "serve", "answer and count what was not logged, or refuse", choices=("serve", "refuse")
     )
+    most_spool_mb: float = _field(
+        10_000.0, "megabytes of predictions not yet shipped at which the disk counts as full", least=1
+    )
     least_free_disk_mb: float = _field(200.0, "below this many free megabytes the disk counts as full", least=0)
     poll_ms: int = _field(250, "how often a worker looks for a new champion, milliseconds", least=20)
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    predictions_days: float = _field(0.0, "days that predictions are kept; 0 = for ever", least=0)
+    labels_days: float = _field(0.0, "days that labels are kept; 0 = for ever", least=0)
+    shadows_days: float = _field(90.0, "days that a shadow's answers are kept; 0 = for ever", least=0)
+    images_days: float = _field(
+        14.0, "days that every image is kept; then a sample, and those labelled or trained on; 0 = for ever", least=0
+    )
+    image_sample: float = _field(0.02, "share of the older images without a label that stays, 0..1", least=0, most=1)
+    most_images_gb: float = _field(100.0, "gigabytes of images; beyond them the least needed go first", least=0.001)
+    cron: str = _field("30 3 * * *", 'when the tables are tidied, in UTC: "30 3 * * *" = daily at 3:30; "" = never')
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class Table:
                     table,
                     columns,
                     mode="append",
+                    # Only where the table is older than a column: merging costs a look at every field.
+                    schema_mode="merge" if self._lacks(table) else None,
                     partition_by=list(self.partitions),
                     commit_properties=CommitProperties(app_transactions=[Transaction(app_id, version)]),
                 )
@@ -77,7 +79,11 @@ class Table:
     def scan(self) -> pl.LazyFrame | None:
         """All rows, read lazily: a filter on a partition or a sorted column skips whole files. None: no table yet."""
         table = self._open()
-        return None if table is None else pl.scan_delta(table, storage_options=self.options or None)
+        if table is None:
+            return None
+        frame = pl.scan_delta(table, storage_options=self.options or None)
+        # A table that nothing was appended to since a column came reads as if it had always been empty.
+        return frame.with_columns(pl.lit(None, self.schema[name]).alias(name) for name in self._lacks(table))
 
     def commits(self) -> int:
         """How many commits the table has had; 0 before the first."""
@@ -107,6 +113,10 @@ class Table:
         if table is None:
             return 0
         return len(table.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
+
+    def _lacks(self, table: DeltaTable) -> list[str]:
+        present = {column.name for column in table.schema().fields}
+        return [name for name in self.schema if name not in present]
 
     def _open(self) -> DeltaTable | None:
         try:

@@ -24,6 +24,7 @@ class Prediction:
         image_kept: whether those bytes are in the object store.
         metadata: flat, as the caller sent it.
         repeated: whether the id had been answered before.
+        forward_ms: milliseconds of the forward pass that answered it, of its whole batch; None where not measured.
     """
 
     id: str
@@ -42,6 +43,33 @@ class Prediction:
     image_kept: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
     repeated: bool = False
+    forward_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ShadowAnswer:
+    """
+    What a second model would have answered to an image that the champion (or a canary) answered.
+
+    Attributes:
+        id: of the prediction.
+        at: when the prediction was answered; aware, UTC.
+        champion_version: the version whose answer the caller got.
+        forward_ms: of the shadow's forward pass; the `champion_` fields are those of the answer given.
+        metadata: flat, as the caller sent it.
+    """
+
+    id: str
+    at: datetime
+    champion_version: int
+    champion_label: str
+    champion_confidence: float
+    champion_forward_ms: float | None
+    version: int
+    label: str
+    confidence: float
+    forward_ms: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import polars as pl
 from infra.clock import time_of_id
 from infra.settings_sections import StorageSettings
 from infra.tables import Table
-from models.prediction import Label, Prediction
+from models.prediction import Label, Prediction, ShadowAnswer
 
 Position = tuple[int, int]  # segment, place within it
 
@@ -37,6 +37,21 @@ _PREDICTIONS: dict[str, Any] = {
     "image_kept": pl.Boolean(),
     "metadata": pl.String(),
     "repeated": pl.Boolean(),
+    "forward_ms": pl.Float32(),
+    **_PLACE,
+}
+_SHADOWS: dict[str, Any] = {
+    "id": pl.String(),
+    "at": _TIME,
+    "champion_version": pl.Int32(),
+    "champion_label": pl.String(),
+    "champion_confidence": pl.Float32(),
+    "champion_forward_ms": pl.Float32(),
+    "version": pl.Int32(),
+    "label": pl.String(),
+    "confidence": pl.Float32(),
+    "forward_ms": pl.Float32(),
+    "metadata": pl.String(),
     **_PLACE,
 }
 _LABELS: dict[str, Any] = {
@@ -122,6 +137,12 @@ class PredictionLog:
     def __init__(self, storage: StorageSettings) -> None:
         self.predictions = Table(storage, "predictions", _PREDICTIONS, _PARTITIONS)
         self.labels = Table(storage, "labels", _LABELS, _PARTITIONS)
+        self.shadows = Table(storage, "shadows", _SHADOWS, _PARTITIONS)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Every table of the log."""
+        return self.predictions, self.labels, self.shadows
 
     def append_predictions(self, app_id: str, version: int, records: Sequence[tuple[int, Prediction]]) -> bool:
         """
@@ -152,6 +173,18 @@ class PredictionLog:
         """The same for one segment's labels."""
         rows = [{**_fields(label), **_place(label, app_id, version, position)} for position, label in records]
         return self.labels.append_once(app_id, version, pl.DataFrame(rows, schema=_LABELS))
+
+    def append_shadows(self, app_id: str, version: int, records: Sequence[tuple[int, ShadowAnswer]]) -> bool:
+        """The same for what a shadow answered."""
+        rows = [
+            {
+                **_fields(answer),
+                "metadata": json.dumps(dict(answer.metadata), sort_keys=True),
+                **_place(answer, app_id, version, position),
+            }
+            for position, answer in records
+        ]
+        return self.shadows.append_once(app_id, version, pl.DataFrame(rows, schema=_SHADOWS))
 
     def new_predictions(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LogSlice:
         """
@@ -270,8 +303,8 @@ class PredictionLog:
         return 0 if frame is None else int(frame.select(pl.len()).collect().item())
 
     def compact(self) -> int:
-        """Merge small files of both tables; returns how many were merged away."""
-        return self.predictions.compact() + self.labels.compact()
+        """Merge small files of every table; returns how many were merged away."""
+        return sum(table.compact() for table in self.tables)
 
 
 def image_key(sha256: str) -> str:
@@ -315,7 +348,7 @@ def _fields(record: Any) -> dict[str, Any]:
     return dict(vars(record))
 
 
-def _place(record: Prediction | Label, spool: str, segment: int, position: int) -> dict[str, Any]:
+def _place(record: Prediction | Label | ShadowAnswer, spool: str, segment: int, position: int) -> dict[str, Any]:
     return {"date": record.at.date().isoformat(), "spool": spool, "segment": segment, "position": position}
 
 

@@ -1,4 +1,4 @@
-"""Predictions and labels as bytes: a small JSON head, then the float32 arrays as they lie in memory."""
+"""Predictions, labels and shadows' answers as bytes: a small JSON head, then the float32 arrays as they lie in memory."""
 
 import json
 import struct
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.prediction import Label, Prediction
+from models.prediction import Label, Prediction, ShadowAnswer
 
 _HEAD = struct.Struct("<I")  # bytes of the JSON head
 _FORMAT = 1
@@ -33,6 +33,7 @@ def encode_prediction(prediction: Prediction) -> bytes:
         "image_kept": prediction.image_kept,
         "metadata": dict(prediction.metadata),
         "repeated": prediction.repeated,
+        "forward_ms": prediction.forward_ms,
         "sizes": [array.size for array in arrays],
     }
     text = json.dumps(head, separators=(",", ":")).encode()
@@ -74,6 +75,20 @@ def decode_label(data: bytes) -> Label:
     del head["v"]
     head["at"] = _moment(head["at"])
     return Label(**head)
+
+
+def encode_shadow(answer: ShadowAnswer) -> bytes:
+    """What a shadow answered, as bytes."""
+    head = {"v": _FORMAT, **vars(answer), "at": _microseconds(answer.at), "metadata": dict(answer.metadata)}
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def decode_shadow(data: bytes) -> ShadowAnswer:
+    """What `encode_shadow` made into bytes."""
+    head: dict[str, Any] = json.loads(data)
+    del head["v"]
+    head["at"] = _moment(head["at"])
+    return ShadowAnswer(**head)
 
 
 def _floats(values: Any) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from infra.objects import open_objects
 from infra.settings import Settings
 from monitoring.prediction_log import PredictionLog, image_key
 from service.http import project_settings
-from service.records import decode_label, decode_prediction
+from service.records import decode_label, decode_prediction, decode_shadow
 from service.spool import (
     DAMAGED,
     IMAGE,
@@ -34,6 +34,7 @@ from service.spool import (
     OPEN,
     PREDICTION,
     SEALED,
+    SHADOW,
     SHIPPED,
     borrowed,
     frames_of,
@@ -126,7 +127,7 @@ class Shipper:
         return len(paths)
 
     def _ship(self, app_id: str, path: Path) -> None:
-        predictions, labels, images = [], [], 0
+        predictions, labels, shadows, images = [], [], [], 0
         for position, frame in enumerate(frames_of(path)):
             if frame.kind == IMAGE:
                 sha256, data = frame.payload[:_DIGEST_BYTES].hex(), frame.payload[_DIGEST_BYTES:]
@@ -136,11 +137,15 @@ class Shipper:
                 predictions.append((position, decode_prediction(frame.payload)))
             elif frame.kind == LABEL:
                 labels.append((position, decode_label(frame.payload)))
+            elif frame.kind == SHADOW:
+                shadows.append((position, decode_shadow(frame.payload)))
         number = int(path.stem)
         if predictions:
             self.log.append_predictions(app_id, number, predictions)
         if labels:
             self.log.append_labels(app_id, number, labels)
+        if shadows:
+            self.log.append_shadows(app_id, number, shadows)
         logger.info(
             "%s/%d: %d predictions, %d labels, %d images shipped", app_id, number, len(predictions), len(labels), images
         )

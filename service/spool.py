@@ -29,7 +29,7 @@ from infra.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-IMAGE, PREDICTION, LABEL = b"i", b"p", b"l"
+IMAGE, PREDICTION, LABEL, SHADOW = b"i", b"p", b"l", b"s"
 OPEN, SEALED, SHIPPED, DAMAGED = ".open", ".sealed", ".shipped", ".damaged"
 
 _HEAD = struct.Struct("<IIc")  # payload bytes, CRC-32 of kind and payload, kind
