@@ -8,7 +8,7 @@ from flows.input_size import chosen_size
 from flows.workplace import Workplace
 from infra.errors import UserError
 from models.examples import Example
-from models.images import Preprocessing, decode, resize
+from models.images import Preprocessing, decode_for, resize
 
 _ROWS = 16
 _MOST_EACH = 3
@@ -36,7 +36,7 @@ def draw_augmentations(place: Workplace, out: Path) -> str:
         pixels = chosen_size(settings.model.backbone, snapshot.train, lambda one: read_image(place, one)).pixels
     # Normalising is no part of a picture for people; only the size matters here.
     size = Preprocessing(pixels, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
-    images = [resize(decode(read_image(place, example)).pixels, size) for example in shown]
+    images = [resize(decode_for(read_image(place, example), size).pixels, size) for example in shown]
     titles = [example.label for example in shown]
     draw_grid(
         images,

@@ -1,7 +1,7 @@
 """Fingerprints of images, kept in `home` by content: an image is decoded for this once, not at every training."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from infra.files import write_atomically
@@ -27,7 +27,19 @@ def fingerprints_of(settings: Settings, images: Mapping[str, Callable[[], bytes]
 
 def keep_fingerprints(settings: Settings, found: Mapping[str, Fingerprint]) -> None:
     """Add fingerprints, by SHA-256 of the image, to those kept; two that do so at once lose nothing but time."""
-    kept = {**_read(settings), **found}
+    _write(settings, {**_read(settings), **found})
+
+
+def drop_fingerprints(settings: Settings, images: Collection[str]) -> bool:
+    """Forget the fingerprints of these images; whether one was kept."""
+    kept = _read(settings)
+    left = {name: one for name, one in kept.items() if name not in images}
+    if len(left) < len(kept):
+        _write(settings, left)
+    return len(left) < len(kept)
+
+
+def _write(settings: Settings, kept: Mapping[str, Fingerprint]) -> None:
     rows = {name: [one.bits.hex(), *(round(level, 2) for level in one.colour), one.plain] for name, one in kept.items()}
     write_atomically(_path(settings), json.dumps(rows))
 

@@ -178,7 +178,7 @@ def _picture(place: Workplace, suspect: Suspect) -> str:
         if suspect.source == "manifest"
         else place.objects.get(suspect.image)
     )
-    image = Image.fromarray(decode(data).pixels)
+    image = Image.fromarray(decode(data, least_side=_THUMB_PIXELS).pixels)
     image.thumbnail((_THUMB_PIXELS, _THUMB_PIXELS))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

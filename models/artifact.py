@@ -62,6 +62,30 @@ class Lineage:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """
+    What the exported graph answered to a few fixed images; `models.golden` draws them and compares.
+
+    Attributes:
+        inputs_sha256: of the images' pixels, hex.
+        probabilities: of each image, in the order of the classes.
+        embedding_lengths: the Euclidean length of each image's embedding.
+    """
+
+    inputs_sha256: str
+    probabilities: tuple[tuple[float, ...], ...]
+    embedding_lengths: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Golden":
+        return cls(
+            inputs_sha256=str(value["inputs_sha256"]),
+            probabilities=tuple(tuple(float(share) for share in row) for row in value["probabilities"]),
+            embedding_lengths=tuple(float(length) for length in value["embedding_lengths"]),
+        )
+
+
+@dataclass(frozen=True)
 class Artifact:
     """
     A model, ready to be served.
@@ -76,6 +100,7 @@ class Artifact:
         onnx_sha256: of model.onnx, hex.
         onnx_bytes: its size.
         weights_sha256: of model.safetensors, hex.
+        golden: None in artifacts that were exported before it was kept.
     """
 
     name: str
@@ -91,6 +116,7 @@ class Artifact:
     licence: str
     lineage: Lineage
     parity: Parity
+    golden: Golden | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -109,6 +135,7 @@ class Artifact:
                 "preprocessing": Preprocessing.from_json(value["preprocessing"]),
                 "lineage": Lineage(**value["lineage"]),
                 "parity": Parity(**{**value["parity"], "batches": tuple(value["parity"]["batches"])}),
+                "golden": Golden.from_json(value["golden"]) if value.get("golden") else None,
             }
         )
 

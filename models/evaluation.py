@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UserError
 from models.examples import Example
-from models.images import ImageLimits, ImageRefused, Pixels, decode, normalise, resize
+from models.images import ImageLimits, ImageRefused, Pixels, decode_for, normalise, resize
 from models.runtime import Runtime
 
 _BATCH = 64
@@ -128,13 +128,14 @@ def _batches(
     runtime: Runtime, examples: Sequence[Example], read_image: Callable[[Example], bytes]
 ) -> Iterator[tuple[Pixels, list[str]]]:
     refused: list[str] = []
+    preprocessing = runtime.artifact.preprocessing
     rest = iter(examples)
     while batch := list(islice(rest, _BATCH)):
         pixels, lines = [], []
         for example in batch:
             try:
                 data = read_image(example)
-                pixels.append(resize(decode(data, _LIMITS).pixels, runtime.artifact.preprocessing))
+                pixels.append(resize(decode_for(data, preprocessing, _LIMITS).pixels, preprocessing))
                 lines.append(f"{hashlib.sha256(data).hexdigest()} {example.label}\n")
             except (ImageRefused, OSError) as problem:
                 refused.append(f"{example.image}: {problem}")

@@ -26,8 +26,9 @@ from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
 from models import backbone
 from models.artifact import Artifact, Lineage, Parity, write_artifact
-from models.images import decode, normalise, resize
-from models.runtime import Graph
+from models.golden import golden_of
+from models.images import decode_for, normalise, resize
+from models.runtime import Graph, Runtime
 from models.training.report import TrainingReport, read_report
 from models.training.run_folder import read_examples
 from models.weights import load_champion, read_weights
@@ -96,6 +97,7 @@ def export(run_dir: Path) -> Artifact:
     logits = _select_logits(path, squares, report)
     write_atomically(run_dir / SELECT_LOGITS, _as_npy(logits))
     artifact = _artifact(report, candidate, network, _temperature(logits, labels), parity)
+    artifact = dataclasses.replace(artifact, golden=golden_of(Runtime(artifact, Graph.open(path))))
     write_artifact(artifact, candidate)
     return artifact
 
@@ -132,7 +134,8 @@ def _write_graph(network: Deployed, report: TrainingReport, path: Path) -> None:
 def _select_images(run_dir: Path, report: TrainingReport) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The *select* images, resized: uint8 (N, S, S, 3), and the class number of each."""
     rows = [row for row in read_examples(run_dir, report.plan) if row.role == "select"][:_MOST_SELECT]
-    squares = [resize(decode((run_dir / row.image).read_bytes()).pixels, report.preprocessing) for row in rows]
+    wanted = report.preprocessing
+    squares = [resize(decode_for((run_dir / row.image).read_bytes(), wanted).pixels, wanted) for row in rows]
     labels = [report.plan.classes.index(row.label) for row in rows]
     return np.stack(squares), np.array(labels, dtype=np.int64)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from infra.errors import UserError
+from models.image_headers import check_header, webp_canvas
 
 Pixels = NDArray[np.uint8]
 
@@ -17,7 +18,8 @@ Pixels = NDArray[np.uint8]
 # and raises later, at numbers of its own.
 Image.MAX_IMAGE_PIXELS = None
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+# Several pictures in one JPEG (MPO) are opened as JPEG is.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _OTHER_FORMATS = {
     b"%PDF": "PDF",
@@ -29,7 +31,22 @@ _OTHER_FORMATS = {
     b"\x00\x00\x00\x0cjP": "JPEG 2000",
     b"\xff\x0a": "JPEG XL",
 }
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 322, 323  # tags of EXIF and TIFF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_STRIP = 256  # rows that are converted at once: a large image's intermediate forms would fill gigabytes
+_SIDEWAYS = (5, 6, 7, 8)
+_VERSIONS = (1, 2)
+# A reduced JPEG keeps at least so many pixels for each of the network's: what is left is then still averaged by the
+# same filter, and the result is nearly that of the whole image.
+_REDUCED_AT_LEAST = 2
 _FORMAT_NAMES = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
 
@@ -69,9 +86,10 @@ class DecodedImage:
     An image as it is seen.
 
     Attributes:
-        pixels: uint8, shape (height, width, 3), RGB, turned upright.
-        width: of `pixels`, in pixels.
-        height: of `pixels`, in pixels.
+        pixels: uint8, shape (height, width, 3), RGB, turned upright; of a JPEG that was decoded at a reduced scale,
+            a half, a quarter or an eighth of that.
+        width: of the image as it was sent, turned upright, in pixels.
+        height: likewise.
         format: by content, lower case: jpeg, png, webp, gif, bmp or tiff.
     """
 
@@ -91,14 +109,15 @@ class Preprocessing:
         mean: per channel, in 0..1.
         std: per channel, in 0..1.
         interpolation: bilinear or bicubic.
-        version: changes when the same record would give other numbers.
+        version: changes when the same record would give other numbers. 1: every image is decoded whole. 2: a JPEG
+            much larger than the network's input is decoded at a reduced scale; see `decode_for`.
     """
 
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
-    version: int = 1
+    version: int = 2
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -113,6 +132,8 @@ class Preprocessing:
     def from_json(cls, value: Mapping[str, Any]) -> "Preprocessing":
         red, green, blue = (float(channel) for channel in value["mean"])
         red_std, green_std, blue_std = (float(channel) for channel in value["std"])
+        if int(value["version"]) not in _VERSIONS:
+            raise ValueError(f"preprocessing version {value['version']} is not known to this release of Kedge")
         return cls(
             image_size=int(value["image_size"]),
             mean=(red, green, blue),
@@ -122,11 +143,25 @@ class Preprocessing:
         )
 
 
-def decode(data: bytes, limits: ImageLimits = _LIMITS) -> DecodedImage:
+def decode_for(data: bytes, preprocessing: Preprocessing, limits: ImageLimits = _LIMITS) -> DecodedImage:
+    """
+    `decode`, at the scale that the preprocessing asks for.
+
+    Whoever shows images to a network decodes them by this, in training, judging, building its reference and serving:
+    a network must not meet other pixels in one of these than in the others.
+    """
+    least_side = 0 if preprocessing.version == 1 else _REDUCED_AT_LEAST * preprocessing.image_size
+    return decode(data, limits, least_side)
+
+
+def decode(data: bytes, limits: ImageLimits = _LIMITS, least_side: int = 0) -> DecodedImage:
     """
     The first frame of an image, upright, on white where it is transparent, as 8-bit RGB.
 
     The format is told by content. Size is read from the header and checked before any pixel is decoded.
+
+    least_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, which costs a fraction of the time, as long as
+        both of its sides keep so many pixels; 0 = decode it whole.
 
     Raises:
         ImageRefused: see its codes.
@@ -135,20 +170,24 @@ def decode(data: bytes, limits: ImageLimits = _LIMITS) -> DecodedImage:
         raise ImageRefused(
             "too_many_bytes", f"the image has {len(data):,} bytes; at most {limits.most_bytes:,} are taken"
         )
-    image = _opened(data)
+    image = _opened(data, limits)
     width, height = image.size
-    if width * height > limits.most_pixels:
-        raise ImageRefused(
-            "too_many_pixels",
-            f"the image is {width} x {height} = {width * height:,} pixels; at most {limits.most_pixels:,} are taken",
-        )
+    _check_size(width, height, limits)
     name = {"MPO": "jpeg"}.get(image.format or "", (image.format or "").lower())
     try:
-        pixels = np.ascontiguousarray(_rgb(_upright(image)))
+        if least_side and min(width, height) >= 2 * least_side:
+            image.draft(None, (least_side, least_side))  # None keeps the mode
+        reduced = image.size != (width, height)
+        upright, sideways = _upright(image)
+        pixels = np.ascontiguousarray(_rgb(upright))
     except Exception as problem:
         # Damaged files fail in as many ways as there are decoders: OSError, SyntaxError, struct.error, …
         raise ImageRefused("truncated_image", f"the {name} image ends early or is damaged ({problem})") from problem
-    return DecodedImage(pixels, width=pixels.shape[1], height=pixels.shape[0], format=name)
+    if not reduced:
+        height, width = pixels.shape[:2]
+    elif sideways:
+        width, height = height, width
+    return DecodedImage(pixels, width=width, height=height, format=name)
 
 
 def resize(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
@@ -184,18 +223,41 @@ def prepare(pixels: Pixels, preprocessing: Preprocessing) -> NDArray[np.float32]
     return prepared
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
+    canvas = webp_canvas(data)
+    if canvas:
+        _check_size(*canvas, limits)
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        check_header(data)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        tile = _tile_of(image)
     except Exception as problem:
         if data.startswith(_FIRST_BYTES):
-            raise ImageRefused(
-                "truncated_image", f"the image's header ends early or is damaged ({problem})"
-            ) from problem
+            # Pillow's own words name the buffer in memory.
+            detail = "" if isinstance(problem, UnidentifiedImageError) else f" ({problem})"
+            raise ImageRefused("truncated_image", f"the image's header ends early or is damaged{detail}") from problem
         other = _other_format(data)
         if other:
             raise ImageRefused("unsupported_format", f"the file is {other}; send {_FORMAT_NAMES}") from problem
         raise ImageRefused("not_an_image", f"the {len(data):,} bytes are no image; send {_FORMAT_NAMES}") from problem
+    _check_size(*tile, limits)
+    return image
+
+
+def _tile_of(image: Image.Image) -> tuple[int, int]:
+    """Of a TIFF, the tile that its decoder makes room for, however small the image; 1 x 1 of others."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH, 1)), int(tags.get(_TILE_LENGTH, 1))
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width < 1 or height < 1:
+        raise ImageRefused("truncated_image", f"the image's header says {width} x {height} pixels: it is damaged")
+    if width * height > limits.most_pixels:
+        raise ImageRefused(
+            "too_many_pixels",
+            f"the image is {width} x {height} = {width * height:,} pixels; at most {limits.most_pixels:,} are taken",
+        )
 
 
 def _other_format(data: bytes) -> str | None:
@@ -205,35 +267,44 @@ def _other_format(data: bytes) -> str | None:
     return next((name for first, name in _OTHER_FORMATS.items() if start.startswith(first)), None)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image as it was held, and whether that swapped its sides."""
     image.load()
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        return ImageOps.exif_transpose(image) if turned else image
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        turn = _TURNS.get(orientation)
     except Exception:  # noqa: BLE001 - broken EXIF does not make the picture unreadable
-        return image
+        return image, False
+    return (image, False) if turn is None else (image.transpose(turn), orientation in _SIDEWAYS)
 
 
 def _rgb(image: Image.Image) -> Pixels:
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = _eight_bit(np.asarray(image), image.mode)
-        return np.repeat(grey[..., np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        return _grey(np.asarray(image), image.mode)
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    width, height = image.size
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    for top in range(0, height, _STRIP):
+        layer = image.crop((0, top, width, min(height, top + _STRIP))).convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+        pixels[top : top + _STRIP] = np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+    return pixels
 
 
-def _eight_bit(values: NDArray[Any], mode: str) -> Pixels:
-    """Greys of 16 or 32 bits, or floats (taken as 0..1 where none is larger, else as 0..255), as 0..255."""
-    if mode == "F":
-        known = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=255.0, neginf=0.0)
-        scaled = known * 255.0 if known.max(initial=0.0) <= 1.0 else known
-    else:
-        wide = mode != "I" or values.max(initial=0) > 255  # noqa: PLR2004 - the largest byte
-        scaled = values / 257.0 if wide else values.astype(np.float64)  # 65535 / 257 = 255
-    rounded: Pixels = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return rounded
+def _grey(values: NDArray[Any], mode: str) -> Pixels:
+    """Greys of 16 or 32 bits, or floats (taken as 0..1 where none is larger, else as 0..255), as RGB of 0..255."""
+    # "Larger" without those that are no number: they become black.
+    largest = float(np.fmax.reduce(values, axis=None, initial=0))
+    factor = 1.0
+    if mode == "F" and largest <= 1.0:
+        factor = 255.0
+    elif mode != "F" and (mode != "I" or largest > 255):  # noqa: PLR2004 - the largest byte
+        factor = 1 / 257.0  # 65535 / 257 = 255
+    pixels = np.empty((*values.shape, 3), dtype=np.uint8)
+    for top in range(0, len(values), _STRIP):
+        part = np.nan_to_num(values[top : top + _STRIP].astype(np.float64), nan=0.0, posinf=255.0, neginf=0.0)
+        pixels[top : top + _STRIP] = np.clip(np.rint(part * factor), 0, 255).astype(np.uint8)[..., np.newaxis]
+    return pixels

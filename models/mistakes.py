@@ -65,7 +65,7 @@ def worst_mistakes(
 
 
 def _thumbnail(data: bytes) -> bytes:
-    image = Image.fromarray(decode(data, _LIMITS).pixels)
+    image = Image.fromarray(decode(data, _LIMITS, least_side=_THUMBNAIL_PIXELS).pixels)
     image.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
     out = io.BytesIO()
     image.save(out, "PNG")

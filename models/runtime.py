@@ -7,14 +7,21 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from infra.errors import UserError
 from models.artifact import Artifact, ArtifactCorrupt, read_artifact
 
 Floats = NDArray[np.float32]
 
 INPUT = "images"
 OUTPUTS = ("logits", "embedding")
+PROVIDERS = ("cpu", "cuda")
 
 _ERRORS_ONLY = 3
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class ProviderMissing(UserError):
+    """What the settings want the model to run on is not there; answering from something else would be a surprise."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +47,28 @@ class Graph:
         self._session = session
 
     @classmethod
-    def open(cls, path: Path) -> "Graph":
+    def open(cls, path: Path, *, provider: str = "cpu", threads: int = 1) -> "Graph":
         """
-        One thread per session: workers and batches give the parallelism, not the operators.
+        Load a graph; provider: "cpu", or "cuda", which leaves single operators it lacks to the CPU.
+
+        threads: of one forward pass. One is best: workers and batches give the parallelism, not the operators.
 
         Raises:
+            ProviderMissing: this machine, or this build of ONNX Runtime, cannot run on that provider.
             ArtifactCorrupt: not a graph, or not one with our input and outputs.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        providers = _providers(provider)
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(path, _options(threads), providers=providers)
         except Exception as problem:  # onnxruntime's errors share no base but Exception
             raise ArtifactCorrupt(f"{path} cannot be loaded: {problem}") from problem
+        # A provider whose libraries cannot be loaded is left out with no more than a line in the log.
+        if session.get_providers()[0] != providers[0][0]:
+            raise ProviderMissing(
+                f'serve.provider is "{provider}", but ONNX Runtime could not start it here and would run on the CPU: '
+                "look for a missing driver, CUDA or cuDNN library of the version that onnxruntime-gpu asks for, "
+                'or set serve.provider to "cpu"'
+            )
         names = [entry.name for entry in (*session.get_inputs(), *session.get_outputs())]
         if names != [INPUT, *OUTPUTS]:
             raise ArtifactCorrupt(f"{path} has inputs and outputs {names}; expected {[INPUT, *OUTPUTS]}")
@@ -73,25 +88,26 @@ class Runtime:
         self._graph = graph
 
     @classmethod
-    def open(cls, folder: Path) -> "Runtime":
+    def open(cls, folder: Path, *, provider: str = "cpu", threads: int = 1) -> "Runtime":
         """
-        Load a folder that holds model.onnx and artifact.json, its hash verified.
+        Load a folder that holds model.onnx and artifact.json, its hash verified; see `Graph.open`.
 
         Raises:
             ArtifactCorrupt: missing, damaged, or not what its record says.
+            ProviderMissing: it cannot run on that provider here.
         """
         artifact = read_artifact(folder)
-        return cls(artifact, Graph.open(folder / "model.onnx"))
+        return cls(artifact, Graph.open(folder / "model.onnx", provider=provider, threads=threads))
 
     def run(self, batch: Floats) -> Outputs:
         """Answers for normalised images, float32 (N, 3, S, S)."""
         logits, embedding = self._graph.run(batch)
         return Outputs(logits, softmax(logits, self.artifact.temperature), embedding)
 
-    def warm_up(self) -> None:
-        """Answer a blank image alone and in a batch, so that the first caller does not wait for allocations."""
+    def warm_up(self, most_batch: int = 8) -> None:
+        """Answer a blank image alone and in the largest batch, so that no caller waits for the first allocations."""
         size = self.artifact.preprocessing.image_size
-        for images in (1, 8):
+        for images in sorted({1, most_batch}):
             self.run(np.zeros((images, 3, size, size), dtype=np.float32))
 
 
@@ -101,3 +117,27 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _providers(provider: str) -> list[tuple[str, dict[str, str]]]:
+    if provider == "cpu":
+        return [(_CPU, {})]
+    if provider != "cuda":
+        raise ProviderMissing(f'there is no provider "{provider}"; serve.provider may be {" or ".join(PROVIDERS)}')
+    if _CUDA not in onnxruntime.get_available_providers():
+        raise ProviderMissing(
+            'serve.provider is "cuda", but the installed onnxruntime runs on the CPU alone: '
+            '`pip uninstall onnxruntime`, then `pip install onnxruntime-gpu`, or set serve.provider to "cpu"'
+        )
+    # TF32 keeps ten bits of a number: the golden answers, and the parity of the export, would not hold.
+    return [(_CUDA, {"use_tf32": "0"}), (_CPU, {})]
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that wait in a loop burn the core that another worker needs, and a container's CPU quota with it.
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
+    return options

@@ -9,10 +9,10 @@ from PIL import Image
 from infra.errors import UserError
 from models.examples import Example
 from models.gate_records import Answers
-from models.images import decode, normalise, resize
+from models.images import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.batch import Batch
-from monitoring.image_stats import statistics_of
+from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.reference import ReferenceProfile
 from monitoring.reference_fit import columns_of, fit
 
@@ -120,13 +120,17 @@ def _score(
     chance: np.random.Generator,
 ) -> tuple[Batch, tuple[str, ...]]:
     statistics, probabilities, embeddings = [], [], []
+    preprocessing = runtime.artifact.preprocessing
     for round_number in range(rounds):
         for start in range(0, len(examples), _BATCH):
-            pictures = [decode(read_image(example)).pixels for example in examples[start : start + _BATCH]]
+            images = [decode_for(read_image(one), preprocessing) for one in examples[start : start + _BATCH]]
+            pictures = [image.pixels for image in images]
             if round_number:
                 pictures = [distorted(picture, chance) for picture in pictures]
-            statistics += [statistics_of(picture) for picture in pictures]
-            preprocessing = runtime.artifact.preprocessing
+            samples = [
+                sample_of(picture, image.width, image.height) for picture, image in zip(pictures, images, strict=True)
+            ]
+            statistics.append(statistics_of_all(samples))
             resized = np.stack([resize(picture, preprocessing) for picture in pictures])
             outputs = runtime.run(normalise(resized, preprocessing))
             probabilities.append(outputs.probabilities)
@@ -134,7 +138,7 @@ def _score(
     shares = np.concatenate(probabilities).astype(np.float64)
     classes = runtime.artifact.classes
     batch = Batch(
-        statistics=np.stack(statistics).astype(np.float64),
+        statistics=np.concatenate(statistics).astype(np.float64),
         probabilities=shares,
         embedding=np.concatenate(embeddings).astype(np.float64),
         labels=tuple(classes[index] for index in shares.argmax(axis=1)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from infra.errors import UserError
 from infra.files import write_atomically
-from models.images import ImageLimits, ImageRefused, Pixels, Preprocessing, decode, resize
+from models.images import ImageLimits, ImageRefused, Pixels, Preprocessing, decode_for, resize
 from models.training.run_folder import RunExample
 
 _CHUNK = 256
@@ -72,7 +72,8 @@ def _reader(run_dir: Path, preprocessing: Preprocessing) -> Callable[[RunExample
     def read(row: RunExample) -> tuple[Pixels, str] | str:
         try:
             data = (run_dir / row.image).read_bytes()
-            return resize(decode(data, _LIMITS).pixels, preprocessing), hashlib.sha256(data).hexdigest()
+            pixels = decode_for(data, preprocessing, _LIMITS).pixels
+            return resize(pixels, preprocessing), hashlib.sha256(data).hexdigest()
         except ImageRefused as problem:
             return problem.message
         except OSError as problem:

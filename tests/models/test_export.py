@@ -14,6 +14,7 @@ from models.artifact import ArtifactCorrupt, read_artifact
 from models.evaluation import evaluate
 from models.examples import Example
 from models.export import export
+from models.golden import check_golden
 from models.runtime import Runtime, softmax
 from models.scorecard import score
 from models.training.loop import train
@@ -97,6 +98,14 @@ def test_the_artifact_tells_where_the_model_comes_from(candidate):
         "parity.json",
         "training.json",
     ]
+
+
+def test_an_export_carries_its_golden_answers(candidate):
+    runtime = Runtime.open(candidate)
+
+    assert runtime.artifact.preprocessing.version == 2
+    assert runtime.artifact.golden is not None
+    assert check_golden(runtime).gap == pytest.approx(0, abs=1e-5)
 
 
 def test_the_temperature_is_applied_after_the_graph(candidate):

@@ -7,8 +7,10 @@ from PIL import Image
 from infra.errors import UserError
 from models.examples import Example
 from models.gate_records import Answers
+from models.images import decode_for
 from models.runtime import Runtime
 from monitoring.batch import batch_of
+from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.reference import ReferenceProfile
 from monitoring.reference_build import build, distorted, judged_errors
 from monitoring.reference_fit import columns_of
@@ -108,3 +110,18 @@ def test_what_only_training_images_have_is_known_and_a_session_is_never_new():
     assert [columns["device"].is_new(device) for device in "ABC"] == [False, False, True]
     assert not columns["session"].is_new("never seen")
     assert [columns["lux"].is_new(lux) for lux in ("500", "950")] == [False, True]
+
+
+def test_large_photographs_are_measured_as_serving_will_see_them(runtime):
+    chance = np.random.default_rng(0)
+    photo = Image.fromarray(chance.integers(0, 256, (400, 600, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG")
+    image = decode_for(buffer.getvalue(), runtime.artifact.preprocessing)
+
+    profile = build(runtime, [Example("one", "dark")], lambda _: buffer.getvalue(), version=1, judged_errors={})
+
+    assert image.pixels.shape == (50, 75, 3)
+    expected = statistics_of_all([sample_of(image.pixels, image.width, image.height)])[0]
+    assert profile.batch.statistics[0] == pytest.approx(expected, rel=1e-6)
+    assert profile.batch.statistics[0, -2:] == pytest.approx([np.log(600 / 400), 0.24])
