@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monitoring.image_stats import NAMES, statistics_of
+from monitoring.image_stats import NAMES, sample_of, statistics_of, statistics_of_all
 
 
 def measured(pixels: np.ndarray) -> dict[str, float]:
@@ -71,3 +71,22 @@ def test_the_smallest_and_narrowest_images_have_statistics(shape):
     assert found.shape == (len(NAMES),)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
+
+
+def test_images_measured_together_are_measured_as_each_alone():
+    rng = np.random.default_rng(7)
+    shapes = [(96, 96), (40, 60), (96, 96), (300, 200), (1, 5), (96, 96)]
+    pictures = [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for shape in shapes]
+
+    together = statistics_of_all([sample_of(picture) for picture in pictures])
+
+    assert together == pytest.approx(np.stack([statistics_of(picture) for picture in pictures]), rel=1e-5)
+
+
+def test_an_image_decoded_at_a_lower_scale_keeps_its_own_shape():
+    small = np.full((75, 100, 3), 90, dtype=np.uint8)
+
+    found = dict(zip(NAMES, statistics_of_all([sample_of(small, 1600, 1200)])[0].tolist(), strict=True))
+
+    assert found["megapixels"] == pytest.approx(1.92)
+    assert found["aspect"] == pytest.approx(np.log(1600 / 1200))
