@@ -58,7 +58,8 @@ class Settings:
 SECTIONS: dict[str, type] = {
     "project": ProjectSettings, "storage": StorageSettings, "data": DataSettings, "model": ModelSettings,
     "train": TrainSettings, "serve": ServeSettings, "retention": RetentionSettings, "monitor": MonitorSettings,
-    "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings, "console": ConsoleSettings, "notify": NotifySettings,
+    "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings, "console": ConsoleSettings,
+    "notify": NotifySettings,
 }  # fmt: skip
 
 

@@ -25,6 +25,9 @@ class Worker:
     error: str | None
     started_at: datetime
     seen_at: datetime
+    canary_version: int | None = None
+    shadow_version: int | None = None
+    rollout_error: str | None = None
 
 
 def live_workers(engine: sa.Engine, name: str) -> tuple[Worker, ...]:
@@ -37,3 +40,11 @@ def live_workers(engine: sa.Engine, name: str) -> tuple[Worker, ...]:
     )
     with reading(engine) as connection:
         return tuple(Worker(**row) for row in connection.execute(query).mappings())
+
+
+def hosts_since(engine: sa.Engine, name: str, moment: datetime) -> frozenset[str]:
+    """The machines of which a worker of the model has reported at or after `moment`."""
+    table = schema.serving_workers
+    query = sa.select(table.c.host).where(table.c.model_name == name, table.c.seen_at >= moment).distinct()
+    with reading(engine) as connection:
+        return frozenset(connection.execute(query).scalars())

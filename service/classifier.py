@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infra.clock import now
-from models.images import ImageLimits, ImageRefused, Pixels, Preprocessing, decode, normalise, resize
+from models.images import ImageLimits, ImageRefused, normalise
 from models.prediction import Prediction
-from monitoring.image_stats import statistics_of
-from service.live_model import LiveModel, LoadedModel
+from monitoring.image_stats import statistics_of_all
+from service.lineup import Lineup, LoadedModel
+from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.records import encode_prediction
+from service.rollout import Shadow, Shown, is_chosen
+from service.seeing import Seen, see
 from service.spool import IMAGE, PREDICTION, Frame, Spool, SpoolFull
 
 logger = logging.getLogger(__name__)
@@ -31,6 +35,10 @@ class LogFull(Exception):
     """The disk has no room for the record, and the settings say that then nothing is answered."""
 
 
+class VersionGone(Exception):
+    """The version that the caller insists on stopped answering while the question waited."""
+
+
 @dataclass(frozen=True)
 class Question:
     """
@@ -40,12 +48,14 @@ class Question:
         id: of the prediction.
         data: the image's bytes as sent.
         own_id: whether the caller chose the id, so that it may have been used before.
+        version: the only one that may answer; None = whoever the id falls to.
     """
 
     id: str
     data: bytes
     metadata: Mapping[str, str]
     own_id: bool = False
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,115 +92,157 @@ class ClassifierRules:
 class Classifier:
     """Answers batches; used by one thread."""
 
-    def __init__(self, live: LiveModel, spool: Spool, rules: ClassifierRules, metrics: Metrics) -> None:
-        self._live, self._spool, self._rules, self._metrics = live, spool, rules, metrics
+    def __init__(self, live: LiveModel, spool: Spool, shadow: Shadow, rules: ClassifierRules, metrics: Metrics) -> None:
+        self._live, self._spool, self._shadow, self._rules, self._metrics = live, spool, shadow, rules, metrics
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._images: OrderedDict[str, None] = OrderedDict()
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """One outcome for each question; an image that cannot be read is an outcome of its own."""
-        model = self._live.current  # read once, so that a batch is never answered by two versions
-        if model is None:
+        lineup = self._live.lineup  # read once: what changes meanwhile concerns the next batch
+        if lineup is None:
             return [NoModel() for _ in questions]
         if self._rules.refuse_when_full and self._spool.full:
             return [LogFull() for _ in questions]
-        images = [self._seen_image(question, model.runtime.artifact.preprocessing) for question in questions]
-        readable = [place for place, image in enumerate(images) if isinstance(image, _Seen)]
-        batch = [
-            (question, image) for question, image in zip(questions, images, strict=True) if isinstance(image, _Seen)
-        ]
-        predictions = _predict(model, batch)
-        self._metrics.batch(len(readable))
+        outcomes: list[Answer | Exception] = [VersionGone()] * len(questions)
+        given: list[_Given] = []
+        for model, places in _split(lineup, questions):
+            given += self._given(lineup, model, [(place, questions[place]) for place in places], outcomes)
+        self._metrics.batch(len(given))
         try:
-            predictions = self._logged(predictions, [questions[place] for place in readable])
+            given = self._logged(given)
         except SpoolFull as error:
             if self._rules.refuse_when_full:
                 return [LogFull() for _ in questions]
             logger.debug("not logged: %s", error)
-            self._metrics.dropped(len(predictions))
-        outcomes: list[Answer | Exception] = [
-            image if isinstance(image, ImageRefused) else NoModel() for image in images
-        ]
-        for place, prediction in zip(readable, predictions, strict=True):
-            outcomes[place] = _answer(model, prediction)
+            self._metrics.dropped(len(given))
+        for one in given:
+            outcomes[one.place] = _answer(one.model, one.prediction)
+        if lineup.shadow is not None:
+            self._shadow.offer([Shown(one.question.data, one.seen, one.prediction) for one in given], lineup.shadow)
         return outcomes
 
-    def _seen_image(self, question: Question, preprocessing: Preprocessing) -> "_Seen | ImageRefused":
-        # Each image is brought to the network's size at once: a batch of large ones would not fit into memory.
+    def _given(
+        self,
+        lineup: Lineup,
+        model: LoadedModel,
+        asked: Sequence[tuple[int, Question]],
+        outcomes: list[Answer | Exception],
+    ) -> "list[_Given]":
+        """What the model answers; images that cannot be read get their outcome here."""
+        preprocessing = model.runtime.artifact.preprocessing
+        readable: list[tuple[int, Question, Seen]] = []
+        for place, question in asked:
+            try:
+                readable.append((place, question, see(question.data, preprocessing, self._rules.limits)))
+            except ImageRefused as refusal:
+                outcomes[place] = refusal
+        if not readable:
+            return []
         try:
-            image = decode(question.data, self._rules.limits)
-        except ImageRefused as refusal:
-            return refusal
-        statistics = tuple(statistics_of(image.pixels).tolist())
-        return _Seen(resize(image.pixels, preprocessing), statistics, image.width, image.height, image.format)
+            return _predicted(model, readable, self._rules, self._metrics, canary=model is lineup.canary)
+        except Exception:
+            if model is lineup.champion:
+                raise
+            logger.exception("the canary %s failed at a batch; the champion answers it", model.title)
+            self._metrics.canary_failed(len(readable))
+            return self._given(lineup, lineup.champion, asked, outcomes)
 
-    def _logged(self, predictions: Sequence[Prediction], questions: Sequence[Question]) -> list[Prediction]:
-        """Write the images and then the records that name them, in one write; returns the records as written."""
+    def _logged(self, given: "Sequence[_Given]") -> "list[_Given]":
+        """Write the images and then the records that name them, in one write; returns what was written."""
         frames: list[Frame] = []
         fresh: list[str] = []
-        written: list[Prediction] = []
-        for prediction, question in zip(predictions, questions, strict=True):
-            sha256 = prediction.image_sha256
+        own: list[str] = []
+        written: list[_Given] = []
+        for one in given:
+            sha256 = one.prediction.image_sha256
             if self._rules.keep_images and sha256 not in self._images and sha256 not in fresh:
-                frames.append(Frame(IMAGE, bytes.fromhex(sha256) + question.data))
+                frames.append(Frame(IMAGE, bytes.fromhex(sha256) + one.question.data))
                 fresh.append(sha256)
-            record = replace(
-                prediction,
-                image_kept=self._rules.keep_images,
-                repeated=question.own_id and self._answered_before(question.id),
-            )
-            frames.append(Frame(PREDICTION, encode_prediction(record)))
+            record = one
+            if one.question.own_id:
+                if one.question.id in self._ids or one.question.id in own:
+                    record = replace(one, prediction=replace(one.prediction, repeated=True))
+                own.append(one.question.id)
+            frames.append(Frame(PREDICTION, encode_prediction(record.prediction)))
             written.append(record)
         if frames:
             self._spool.write(frames)
-        # Only now: an image whose write failed has to be written when it comes again.
+        # Only now: what could not be written has to be written when it comes again, and is then no repetition.
         for sha256 in fresh:
             _remember(self._images, sha256, _REMEMBERED_IMAGES)
+        for identifier in own:
+            _remember(self._ids, identifier, _REMEMBERED_IDS)
         return written
-
-    def _answered_before(self, identifier: str) -> bool:
-        seen = identifier in self._ids
-        _remember(self._ids, identifier, _REMEMBERED_IDS)
-        return seen
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is left of an image once it was looked at: the network's square, and facts about the whole."""
+class _Given:
+    """An answer before it is told: whose, to what, and where in the batch."""
 
-    square: Pixels
-    statistics: tuple[float, ...]
-    width: int
-    height: int
-    format: str
+    place: int
+    question: Question
+    seen: Seen
+    model: LoadedModel
+    prediction: Prediction
 
 
-def _predict(model: LoadedModel, batch: Sequence[tuple[Question, _Seen]]) -> list[Prediction]:
-    if not batch:
-        return []
+def _split(lineup: Lineup, questions: Sequence[Question]) -> list[tuple[LoadedModel, list[int]]]:
+    """The places that each model answers; whoever asks for a version that does not answer is in none."""
+    canary = lineup.canary
+    if canary is None and not any(question.version for question in questions):
+        return [(lineup.champion, list(range(len(questions))))]
+    places: dict[int, list[int]] = {}
+    for place, question in enumerate(questions):
+        tried = canary is not None and is_chosen(question.id, canary)
+        falls_to = canary.version if canary is not None and tried else lineup.champion.version
+        places.setdefault(question.version or falls_to, []).append(place)
+    answering = [model for model in (lineup.champion, canary) if model is not None]
+    return [(model, places[model.version]) for model in answering if model.version in places]
+
+
+def _predicted(
+    model: LoadedModel,
+    readable: Sequence[tuple[int, Question, Seen]],
+    rules: ClassifierRules,
+    metrics: Metrics,
+    *,
+    canary: bool,
+) -> list[_Given]:
     artifact = model.runtime.artifact
-    squares = np.stack([image.square for _, image in batch])
+    squares = np.stack([seen.square for _, _, seen in readable])
+    begun = time.perf_counter()
     outputs = model.runtime.run(normalise(squares, artifact.preprocessing))
+    seconds = time.perf_counter() - begun
+    metrics.forward("canary" if canary else "champion", seconds, len(readable))
     best = outputs.probabilities.argmax(axis=1)
+    statistics = statistics_of_all([seen.sample for _, _, seen in readable]).tolist()
     return [
-        Prediction(
-            id=question.id,
-            at=now(),
-            model_version=model.version,
-            label=artifact.classes[best[row]],
-            confidence=float(outputs.probabilities[row, best[row]]),
-            probabilities=tuple(outputs.probabilities[row].tolist()),
-            embedding=outputs.embedding[row],
-            statistics=image.statistics,
-            image_sha256=hashlib.sha256(question.data).hexdigest(),
-            image_width=image.width,
-            image_height=image.height,
-            image_format=image.format,
-            image_bytes=len(question.data),
-            image_kept=False,
-            metadata=question.metadata,
+        _Given(
+            place,
+            question,
+            seen,
+            model,
+            Prediction(
+                id=question.id,
+                at=now(),
+                model_version=model.version,
+                label=artifact.classes[best[row]],
+                confidence=float(outputs.probabilities[row, best[row]]),
+                probabilities=tuple(outputs.probabilities[row].tolist()),
+                embedding=outputs.embedding[row],
+                statistics=tuple(statistics[row]),
+                image_sha256=hashlib.sha256(question.data).hexdigest(),
+                image_width=seen.width,
+                image_height=seen.height,
+                image_format=seen.format,
+                image_bytes=len(question.data),
+                image_kept=rules.keep_images,
+                metadata=question.metadata,
+                forward_ms=seconds * 1000,
+            ),
         )
-        for row, (question, image) in enumerate(batch)
+        for row, (place, question, seen) in enumerate(readable)
     ]
 
 

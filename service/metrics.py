@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,7 +18,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
-_STATUSES = ("200", "202", "400", "401", "404", "405", "413", "415", "422", "429", "500", "503")
+_STATUSES = ("200", "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "500", "503")
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -41,6 +42,18 @@ class Metrics:
         )
         self._predictions = Counter("kedge_predictions", "Images answered", registry=home)
         self._batches = Histogram("kedge_batch_images", "Images in one forward pass", buckets=_IMAGES, registry=home)
+        self._forward = Histogram(
+            "kedge_forward_duration_seconds", "One forward pass, by who ran it", ["model"], buckets=_SECONDS,
+            registry=home,
+        )  # fmt: skip
+        self._canary = Counter(
+            "kedge_canary_predictions", "Images that fell to the canary; failed ones the champion answered",
+            ["outcome"], registry=home,
+        )  # fmt: skip
+        self._shadow = Counter(
+            "kedge_shadow_predictions", "Images that fell to the shadow, and whether it agreed", ["outcome"],
+            registry=home,
+        )  # fmt: skip
         self._dropped = Counter(
             "kedge_predictions_not_logged", "Images answered while the disk had no room for the record", registry=home
         )
@@ -52,12 +65,31 @@ class Metrics:
             "kedge_model_version", "Version that answers; the oldest one while workers differ", registry=home,
             multiprocess_mode="livemin",
         )  # fmt: skip
+        self._canary_version = Gauge(
+            "kedge_canary_version", "Version on trial as canary; 0 = none", registry=home, multiprocess_mode="livemin"
+        )
+        self._shadow_version = Gauge(
+            "kedge_shadow_version", "Version on trial as shadow; 0 = none", registry=home, multiprocess_mode="livemin"
+        )
+        self._trial_refused = Gauge(
+            "kedge_trial_refused",
+            "1 while a canary or shadow is refused by a worker",
+            registry=home,
+            multiprocess_mode="livemax",
+        )
         self._refused = Gauge(
             "kedge_model_refused",
             "1 while a champion is refused by a worker",
             registry=home,
             multiprocess_mode="livemax",
         )
+        # What never happened yet is 0, not unknown: a rate needs both ends.
+        for model in ("champion", "canary", "shadow"):
+            self._forward.labels(model)
+        for outcome in ("answered", "failed"):
+            self._canary.labels(outcome)
+        for outcome in ("agreed", "differed", "skipped", "failed"):
+            self._shadow.labels(outcome)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One request was answered."""
@@ -69,6 +101,20 @@ class Metrics:
         """One forward pass was run."""
         self._predictions.inc(images)
         self._batches.observe(images)
+
+    def forward(self, model: Literal["champion", "canary", "shadow"], seconds: float, images: int = 0) -> None:
+        """One forward pass took so long; `images` counts those that the canary answered."""
+        self._forward.labels(model).observe(seconds)
+        if model == "canary":
+            self._canary.labels("answered").inc(images)
+
+    def canary_failed(self, images: int) -> None:
+        """The canary could not answer these; the champion did."""
+        self._canary.labels("failed").inc(images)
+
+    def shadow(self, outcome: Literal["agreed", "differed", "skipped", "failed"], images: int = 1) -> None:
+        """What became of images that fell to the shadow."""
+        self._shadow.labels(outcome).inc(images)
 
     def dropped(self, predictions: int) -> None:
         """Answers were given without a record."""
@@ -87,6 +133,12 @@ class Metrics:
         """This version answers now (0 for none), and whether a newer one was refused."""
         self._version.set(version or 0)
         self._refused.set(refused)
+
+    def trials(self, canary: int | None, shadow: int | None, *, refused: bool) -> None:
+        """What is tried beside the champion now."""
+        self._canary_version.set(canary or 0)
+        self._shadow_version.set(shadow or 0)
+        self._trial_refused.set(refused)
 
     def page(self) -> bytes:
         """The metrics in the text format of Prometheus."""

@@ -1,4 +1,4 @@
-"""Predictions, labels and shadows' answers as bytes: a small JSON head, then the float32 arrays as they lie in memory."""
+"""Predictions, labels and shadows as bytes: a small JSON head, then the float32 arrays as they lie in memory."""
 
 import json
 import struct
