@@ -58,12 +58,12 @@ def household(settings: Settings, service: Child) -> tuple[Child, ...]:
     return (*own_server, service, shipper(settings), console(settings), runner(settings), painter(settings))
 
 
-def service(settings: Settings, argv: tuple[str, ...], env: Mapping[str, str]) -> Child:
-    """The classifier; its command is known in `service.commands`, its address here."""
+def service(settings: Settings, argv: tuple[str, ...], env: Mapping[str, str], stop_s: float) -> Child:
+    """The classifier; its command and the time it needs to stop are known in `service.commands`, its address here."""
     serve = settings.serve
     # Alive, not ready: without a champion the service answers that there is none, and that is well.
     ready = Ready(url=f"http://{_reachable(serve.host)}:{serve.port}/livez")
-    return Child("service", argv, env, ready, (Listener(serve.host, serve.port, "serve.port"),), stop_s=8.0)
+    return Child("service", argv, env, ready, (Listener(serve.host, serve.port, "serve.port"),), stop_s)
 
 
 def prefect_server(settings: Settings) -> Child:

@@ -1,17 +1,42 @@
 """Micro-batches without a timer: whatever queued while the last batch ran is the next one."""
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
+_NEWEST_SHARE = 0.2
+
 
 class QueueFull(Exception):
-    """As many questions wait as may; the caller should come back in a moment."""
+    """
+    As many questions wait as may.
+
+    Attributes:
+        retry_after_s: whole seconds, at least one, after which the queue should be empty.
+    """
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        super().__init__(f"the queue is full for about {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(TimeoutError):
+    """A question waited until nobody wanted its answer any more; it was not worked for."""
+
+
+@dataclass(frozen=True)
+class _Waiting(Generic[Question, Answer]):
+    question: Question
+    future: "asyncio.Future[Answer]"
+    deadline: float
 
 
 class Batcher(Generic[Question, Answer]):
@@ -26,50 +51,70 @@ class Batcher(Generic[Question, Answer]):
         self, work: Callable[[Sequence[Question]], Sequence[Answer | Exception]], *, most_waiting: int, most_batch: int
     ) -> None:
         self._work, self._most_waiting, self._most_batch = work, most_waiting, most_batch
-        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[_Waiting[Question, Answer]] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batch")
-        self._busy = False
+        self._in_hand = 0
+        self._question_s: float | None = None
 
     @property
     def waiting(self) -> int:
         """Questions that no batch has taken yet."""
         return len(self._waiting)
 
-    def submit(self, questions: Sequence[Question]) -> list[asyncio.Future[Answer]]:
+    @property
+    def wait_s(self) -> float:
+        """Seconds until what waits and runs now is answered, by the pace of the latest batches; 0 before the first."""
+        return (self._in_hand + len(self._waiting)) * (self._question_s or 0.0)
+
+    def submit(self, questions: Sequence[Question], *, deadline: float = math.inf) -> "list[asyncio.Future[Answer]]":
         """
         Queue all the questions of one request, or none of them.
+
+        Args:
+            questions: each gets a future of its own; one that is cancelled before its turn is not worked for.
+            deadline: by the monotonic clock; who still waits then gets `DeadlinePassed` instead of a turn.
 
         Raises:
             QueueFull: they would not all fit.
         """
         # A request that is larger than the whole queue is taken while nobody waits, or it would never be.
         if self._waiting and len(self._waiting) + len(questions) > self._most_waiting:
-            raise QueueFull
+            raise QueueFull(max(1, math.ceil(self.wait_s)))
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in questions]
-        self._waiting.extend(zip(questions, futures, strict=True))
-        if not self._busy:
-            self._busy = True
+        asked = [_Waiting[Question, Answer](question, loop.create_future(), deadline) for question in questions]
+        idle = not self._in_hand and not self._waiting
+        self._waiting.extend(asked)
+        if idle:
             # After the requests that are already readable: a burst becomes one batch instead of one and the rest.
             loop.call_soon(self._next, loop)
-        return futures
+        return [each.future for each in asked]
 
     def close(self) -> None:
         """Wait for the batch in hand; questions still waiting are dropped with their connections."""
         self._thread.shutdown(wait=True)
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch: list[tuple[Question, asyncio.Future[Answer]]] = []
-        while self._waiting and len(batch) < self._most_batch:
-            question, future = self._waiting.popleft()
-            # Whoever hung up is not worked for.
-            if not future.done():
-                batch.append((question, future))
+        batch = self._take()
+        self._in_hand = len(batch)
         if not batch:
-            self._busy = False
             return
-        running = self._thread.submit(self._outcomes, [question for question, _ in batch])
-        running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, loop, batch, done))
+        begun = time.monotonic()
+        running = self._thread.submit(self._outcomes, [each.question for each in batch])
+        running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, loop, batch, begun, done))
+
+    def _take(self) -> list[_Waiting[Question, Answer]]:
+        """The next batch, without those whose caller hung up or whose time is over."""
+        batch: list[_Waiting[Question, Answer]] = []
+        now = time.monotonic()
+        while self._waiting and len(batch) < self._most_batch:
+            each = self._waiting.popleft()
+            if each.future.done():
+                continue
+            if each.deadline <= now:
+                each.future.set_exception(DeadlinePassed("it waited too long for its turn"))
+                continue
+            batch.append(each)
+        return batch
 
     def _outcomes(self, questions: Sequence[Question]) -> Sequence[Answer | Exception]:
         try:
@@ -80,14 +125,20 @@ class Batcher(Generic[Question, Answer]):
     def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: Sequence[tuple[Question, asyncio.Future[Answer]]],
+        batch: Sequence[_Waiting[Question, Answer]],
+        begun: float,
         done: "Future[Sequence[Answer | Exception]]",
     ) -> None:
+        self._pace((time.monotonic() - begun) / len(batch))
         self._next(loop)
-        for (_, future), outcome in zip(batch, done.result(), strict=True):
-            if future.done():
+        for each, outcome in zip(batch, done.result(), strict=True):
+            if each.future.done():
                 continue
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+                each.future.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                each.future.set_result(outcome)
+
+    def _pace(self, question_s: float) -> None:
+        before = question_s if self._question_s is None else self._question_s
+        self._question_s = before + _NEWEST_SHARE * (question_s - before)

@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse
 
 from models.images import ImageRefused
 from service.batcher import QueueFull
-from service.classifier import LogFull, NoModel
+from service.classifier import LogFull, NoModel, VersionGone
+from service.spool import SpoolFull
 
 STATUS_OF_IMAGE = {
     "not_an_image": 422,
@@ -28,11 +29,13 @@ class Refusal(Exception):
     Attributes:
         code: stable, for programs.
         message: one sentence for a person.
+        retry_after_s: whole seconds after which coming back helps; told with 429 and 503.
     """
 
     status: int
     code: str
     message: str
+    retry_after_s: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {"error": {"code": self.code, "message": self.message}}
@@ -46,12 +49,15 @@ def refusal_of(error: BaseException) -> Refusal | None:
         case ImageRefused():
             return Refusal(STATUS_OF_IMAGE.get(error.code, 422), error.code, error.message)
         case QueueFull():
-            return Refusal(429, "queue_full", "too many images are waiting; try again after the given seconds")
+            words = f"too many images are waiting; come back in {error.retry_after_s} s"
+            return Refusal(429, "queue_full", words, error.retry_after_s)
+        case VersionGone():
+            return Refusal(503, "version_changed", "the version asked for stopped answering while this request waited")
         case NoModel():
             return Refusal(
                 503, "no_model", "no model answers yet; `kedge train` makes the first, GET /v1/model says more"
             )
-        case LogFull():
+        case LogFull() | SpoolFull():
             return Refusal(503, "log_full", "the disk has no room to log predictions; nothing is answered until it has")
         case TimeoutError():
             return Refusal(503, "deadline_exceeded", "the request took too long; send it again")
@@ -62,8 +68,8 @@ def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -
     """The refusal as a response, with Retry-After where coming back helps."""
     all_headers = dict(headers or {})
     if refusal.status in (429, 503):
-        all_headers.setdefault("Retry-After", "1")
-    if refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        all_headers.setdefault("Retry-After", str(refusal.retry_after_s))
+    if refusal.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT):
         # The rest of the body was not read and will not be.
         all_headers.setdefault("Connection", "close")
     return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=all_headers)

@@ -21,18 +21,24 @@ from infra import logs
 from infra.settings import Settings, load
 from service.access import TokenGate
 from service.classifier import Answer, Question
+from service.docs_page import docs_page, index_page
+from service.drain import Drain, DrainGate
+from service.envelope import Envelope
 from service.errors import Refusal, error_response, refusal_of
 from service.feedback import keep_labels, read_labels
+from service.inference_protocol import ENDPOINTS, ProtocolErrors
+from service.lineup import LoadedModel
 from service.metrics import CONTENT_TYPE, Metrics
-from service.openapi import docs_page, document, index_page
+from service.openapi import document
 from service.questions import read_questions
+from service.tracing import ROUTE, RequestSpans, open_spans, tell_span
+from service.uploads import uploaded
 from service.worker import Worker, spool_folder
 
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_DEADLINE_S = 60.0
 ROOT_VARIABLE = "KEDGE_ROOT"
 
 
@@ -48,16 +54,20 @@ def create_app(settings: Settings | None = None) -> Starlette:
     if settings is None:
         logs.configure("service", chosen.storage.home)
     routes = [
-        Route("/v1/predict", _timed(_predict), methods=["POST"]),
-        Route("/v1/feedback", _timed(_feedback), methods=["POST"]),
-        Route("/v1/model", _timed(_model), methods=["GET"]),
+        _timed_route("POST", "/v1/predict", _predict),
+        _timed_route("POST", "/v1/feedback", _feedback),
+        _timed_route("GET", "/v1/model", _model),
         Route("/livez", _livez, methods=["GET"]),
         Route("/readyz", _readyz, methods=["GET"]),
         Route("/metrics", _metrics, methods=["GET"]),
         Route("/openapi.json", _openapi, methods=["GET"]),
         Route("/docs", _docs, methods=["GET"]),
         Route("/", _index, methods=["GET"]),
+        *(_timed_route(each.method, each.path, each.handler) for each in ENDPOINTS),
     ]
+
+    spans = open_spans()
+    drain = Drain(chosen.serve.drain_s, chosen.serve.deadline_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -65,14 +75,23 @@ def create_app(settings: Settings | None = None) -> Starlette:
         worker = await asyncio.to_thread(Worker, chosen, metrics)
         app.state.worker = worker
         try:
-            yield
+            with drain.on_signals():
+                yield
         finally:
             await asyncio.to_thread(worker.close)
+            if spans is not None:
+                await spans.close()
 
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(TokenGate, token=chosen.serve.token)],
+        middleware=[
+            *([Middleware(RequestSpans, spans=spans)] if spans else []),
+            Middleware(ProtocolErrors),
+            Middleware(Envelope),
+            Middleware(DrainGate, drain=drain),
+            Middleware(TokenGate),
+        ],
         exception_handlers={HTTPException: _http_error, Refusal: _refused, Exception: _fault},
     )
 
@@ -85,18 +104,21 @@ def project_settings() -> Settings:
 
 async def _predict(request: Request) -> Response:
     worker = _worker(request)
-    asked = await read_questions(request, worker.settings.serve)
-    futures = worker.batcher.submit(asked.questions)
+    asked = await uploaded(read_questions(request, worker.settings.serve), worker.settings.serve)
+    futures = worker.batcher.submit(asked.questions, deadline=time.monotonic() + worker.settings.serve.deadline_s)
     worker.metrics.queue(worker.batcher.waiting)
     if not asked.many:
-        return _json(_answer_json(await futures[0]))
+        answer = await futures[0]
+        tell_span(request.scope, [answer])
+        return _json(_answer_json(answer))
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    tell_span(request.scope, [outcome for outcome in outcomes if isinstance(outcome, Answer)])
     return _json({"predictions": [_outcome_json(*pair) for pair in zip(asked.questions, outcomes, strict=True)]})
 
 
 async def _feedback(request: Request) -> Response:
     worker = _worker(request)
-    given = await read_labels(request, worker.settings.serve)
+    given = await uploaded(read_labels(request, worker.settings.serve), worker.settings.serve)
     kept = await asyncio.to_thread(keep_labels, worker, given)
     status = 202 if kept.notes else 200
     return _json({"kept": len(given), "notes": [note.to_json() for note in kept.notes]}, status)
@@ -118,8 +140,9 @@ async def _model(request: Request) -> Response:
             "input": artifact.preprocessing.to_json(),
             "since": model.since.isoformat(),
             "error": live.error,
-            "canary": None,
-            "shadow": None,
+            "canary": _trial_json(live.lineup.canary if live.lineup else None),
+            "shadow": _trial_json(live.lineup.shadow if live.lineup else None),
+            "trial_error": live.trial_error,
         }
     )
 
@@ -153,24 +176,27 @@ async def _index(request: Request) -> Response:
     return HTMLResponse(index_page(_worker(request).settings.project.name))
 
 
-def _timed(handler: Handler) -> Handler:
-    """Counts and times the requests of a route, and turns what went wrong inside into a refusal."""
+def _timed_route(method: str, path: str, handler: Handler) -> Route:
+    """A route whose requests are counted and timed, and what goes wrong inside them turned into a refusal."""
 
     async def timed(request: Request) -> Response:
         begun = time.perf_counter()
+        request.scope[ROUTE] = path
         try:
-            async with asyncio.timeout(_DEADLINE_S):
+            async with asyncio.timeout(_worker(request).settings.serve.deadline_s):
                 response = await handler(request)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal is None:
-                logger.exception("%s %s failed", request.method, request.url.path)
+                identifier = request.state.request_id
+                logger.exception("%s %s failed (request %s)", request.method, request.url.path, identifier)
                 refusal = Refusal(500, "internal", "the service failed at this request; its log says why")
             response = error_response(refusal)
-        _worker(request).metrics.request(request.url.path, response.status_code, time.perf_counter() - begun)
+        # The route, not the address: a model's name in it is whatever the caller makes up.
+        _worker(request).metrics.request(path, response.status_code, time.perf_counter() - begun)
         return response
 
-    return timed
+    return Route(path, timed, methods=[method])
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -193,6 +219,12 @@ async def _fault(_: Request, error: Exception) -> Response:
 def _worker(request: Request) -> Worker:
     worker: Worker = request.app.state.worker
     return worker
+
+
+def _trial_json(trial: LoadedModel | None) -> dict[str, Any] | None:
+    if trial is None:
+        return None
+    return {"model": trial.title, "version": trial.version, "share": trial.share, "since": trial.since.isoformat()}
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:

@@ -49,7 +49,8 @@ async def read_questions(request: Request, serve: ServeSettings) -> Asked:
     identifiers = [fields.pop("id")] if "id" in fields else []
     # Words are checked before the body is read: a mistake in the address should not cost an upload.
     metadata, identifiers = read_metadata(fields), [_identifier(text) for text in identifiers]
-    data = b"".join([chunk async for chunk in limited_body(request, most_bytes)])
+    chunks = [chunk async for chunk in limited_body(request, most_bytes)]
+    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if not data:
         raise Refusal(400, "no_image", "the body is empty; send the image's bytes")
     return Asked([_question(data, metadata, identifiers[0] if identifiers else None)], many=False)
@@ -120,6 +121,8 @@ def _metadata_of_all(texts: Sequence[str], images: int) -> list[Mapping[str, str
 
 def _query(request: Request) -> dict[str, str]:
     fields: dict[str, str] = {}
+    if not request.scope["query_string"]:
+        return fields
     for name, value in request.query_params.multi_items():
         if name in fields:
             raise Refusal(400, "bad_metadata", f"'{name}' is given twice")

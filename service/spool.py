@@ -9,6 +9,7 @@ against a power cut, and one scan repairs a torn tail.
     spool/<slot>/000000000007.open     being written
     spool/<slot>/000000000007.sealed   complete, waiting to be shipped
     spool/<slot>/000000000007.shipped  empty: remembers the highest number, so that none is used twice
+    spool/<slot>/000000000007.damaged  what could not be read of it, for a person to look at
 """
 
 import contextlib
@@ -39,7 +40,7 @@ _FREE_CHECK_S = 1.0
 
 
 class SpoolFull(Exception):
-    """The disk has no room for a record; nothing of it was kept."""
+    """There is no room for a record; nothing of it was kept."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ class SpoolLimits:
         seal_s: age of a segment's first frame, seconds.
         seal_bytes: size of a segment.
         least_free_bytes: below this much free space nothing is written.
+        most_bytes: of all slots together, not yet shipped, at which nothing more is written; 0 = any.
     """
 
     seal_s: float = 60.0
     seal_bytes: int = 64_000_000
     least_free_bytes: int = 200_000_000
+    most_bytes: int = 0
 
 
 class Spool:
@@ -85,15 +88,15 @@ class Spool:
         self._size = 0
         self._opened_at = 0.0
         self._dirty = False
-        self._full = _free_bytes(self.folder) < limits.least_free_bytes
+        self._no_room = self._why_no_room()
         self._stop = threading.Event()
         self._flusher = threading.Thread(target=self._flush_loop, name="spool-flush", daemon=True)
         self._flusher.start()
 
     @property
     def full(self) -> bool:
-        """Whether the disk had less than the least free space when last looked at, at most a second ago."""
-        return self._full
+        """Whether the disk or the spool had no room when last looked at, at most a second ago."""
+        return bool(self._no_room)
 
     def write(self, frames: Sequence[Frame], *, durable: bool = False) -> None:
         """
@@ -108,13 +111,13 @@ class Spool:
         """
         data = b"".join(map(encode_frame, frames))
         with self._guard:
-            if self._full:
-                raise SpoolFull(f"less than {self.limits.least_free_bytes:,} bytes are free at {self.folder}")
+            if self._no_room:
+                raise SpoolFull(self._no_room)
             handle = self._append(data)
             # A copy of the handle: the segment may be sealed and closed while we wait for the disk.
             waiting = os.dup(handle) if durable else None
             if self._size >= self.limits.seal_bytes:
-                self._seal()
+                self._seal_or_later()
         if waiting is not None:
             try:
                 os.fdatasync(waiting)
@@ -135,9 +138,7 @@ class Spool:
 
     def _append(self, data: bytes) -> int:
         if self._handle is None:
-            self._path = self.folder / f"{self._next:012d}{OPEN}"
-            self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._next, self._size, self._opened_at = self._next + 1, 0, time.monotonic()
+            self._handle = self._open()
         try:
             written = os.write(self._handle, data)
             if written != len(data):
@@ -145,11 +146,28 @@ class Spool:
         except OSError as error:
             # A half frame in the middle would hide everything behind it.
             os.ftruncate(self._handle, self._size)
-            self._full = True
-            raise SpoolFull(f"{self._path} cannot grow: {error}") from error
+            self._no_room = f"{self._path} cannot grow: {error}"
+            raise SpoolFull(self._no_room) from error
         self._size += written
         self._dirty = True
         return self._handle
+
+    def _open(self) -> int:
+        path = self.folder / f"{self._next:012d}{OPEN}"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._no_room = f"{path} cannot be made: {error}"
+            raise SpoolFull(self._no_room) from error
+        self._path, self._next, self._size, self._opened_at = path, self._next + 1, 0, time.monotonic()
+        return handle
+
+    def _seal_or_later(self) -> None:
+        """What was written stays written even where the disk cannot confirm it now."""
+        try:
+            self._seal()
+        except OSError:
+            logger.exception("%s could not be sealed; it is tried again", self._path)
 
     def _seal(self) -> None:
         if self._handle is None:
@@ -169,7 +187,7 @@ class Spool:
                 self._flush()
                 if time.monotonic() - looked_at >= _FREE_CHECK_S:
                     looked_at = time.monotonic()
-                    self._full = _free_bytes(self.folder) < self.limits.least_free_bytes
+                    self._no_room = self._why_no_room()
             except OSError:
                 logger.exception("the spool %s could not be flushed", self.folder)
 
@@ -187,6 +205,17 @@ class Spool:
             os.fdatasync(waiting)
         finally:
             os.close(waiting)
+
+    def _why_no_room(self) -> str:
+        """In words; empty while there is room."""
+        if _free_bytes(self.folder) < self.limits.least_free_bytes:
+            return f"less than {self.limits.least_free_bytes:,} bytes are free at {self.folder}"
+        if self.limits.most_bytes and waiting_bytes(self.folder.parent) >= self.limits.most_bytes:
+            return (
+                f"{self.folder.parent} holds {self.limits.most_bytes:,} bytes or more that were not shipped "
+                "(serve.most_spool_mb); is the shipper running, and the object store there?"
+            )
+        return ""
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -219,20 +248,33 @@ def recover(folder: Path) -> None:
     Cut the torn tail of a segment whose writer died and seal it; the caller holds the slot's lock.
 
     A killed process tears nothing: it loses a write or keeps it. A tail is torn by a power cut, and then
-    those answers were written but had not reached the disk yet.
+    those answers were written but had not reached the disk yet. A bad sector tears in the middle: what is cut off
+    is kept beside it as a `.damaged` file, for there may be whole frames in it.
     """
     for path in segments(folder, OPEN):
         whole = whole_bytes(path)
         size = path.stat().st_size
-        if whole < size:
-            logger.warning("%s: the last %d bytes are torn and were cut off", path, size - whole)
         with path.open("r+b") as file:
+            if whole < size:
+                file.seek(whole)
+                _set_aside(path, file.read())
             file.truncate(whole)
             os.fsync(file.fileno())
         if whole:
             path.rename(path.with_suffix(SEALED))
         else:
             path.unlink()
+
+
+def _set_aside(path: Path, torn: bytes) -> None:
+    """Before the cut, so that a recovery that is broken off finds the tail still there."""
+    try:
+        write_atomically(path.with_suffix(DAMAGED), torn)
+    except OSError:
+        # A full disk must not keep a worker from starting: answers are worth more than a tail that nobody can read.
+        logger.exception("%s: the last %d bytes are torn and were lost", path, len(torn))
+        return
+    logger.warning("%s: the last %d bytes are torn; they are kept as %s", path, len(torn), DAMAGED)
 
 
 def segments(folder: Path, suffix: str) -> list[Path]:
@@ -243,6 +285,15 @@ def segments(folder: Path, suffix: str) -> list[Path]:
 def highest(folder: Path) -> int:
     """The highest segment number that the slot ever used; 0 before the first."""
     return max((int(path.stem) for path in folder.iterdir() if path.stem.isdecimal()), default=0)
+
+
+def waiting_bytes(folder: Path) -> int:
+    """The size of everything in a spool that was not shipped yet, over all its slots."""
+    total = 0
+    for path in (*folder.glob(f"*/*{OPEN}"), *folder.glob(f"*/*{SEALED}")):
+        with contextlib.suppress(FileNotFoundError):  # sealed or shipped in this moment
+            total += path.stat().st_size
+    return total
 
 
 def slots(folder: Path) -> Iterable[Path]:
@@ -267,6 +318,9 @@ def next_sequence(folder: Path) -> int:
 
     Microseconds since 1970, so that several machines sort nearly as their clocks do, but never backwards:
     a clock that jumps back only makes it count by one.
+
+    Raises:
+        SpoolFull: the disk has no room to remember the number, so that none is given.
     """
     handle = os.open(folder / "sequence", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -275,6 +329,8 @@ def next_sequence(folder: Path) -> int:
         sequence = max(time.time_ns() // 1000, before + 1)
         os.pwrite(handle, b"%020d" % sequence, 0)
         return sequence
+    except OSError as error:
+        raise SpoolFull(f"{folder / 'sequence'} cannot be written: {error}") from error
     finally:
         os.close(handle)
 

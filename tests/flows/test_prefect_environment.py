@@ -19,7 +19,7 @@ def test_the_own_server_is_asked_every_second_and_keeps_its_files_in_the_project
 def test_a_teams_server_is_neither_started_nor_hurried(tmp_path):
     settings = load(tmp_path, {"KEDGE_PREFECT__API_URL": "https://prefect.example/api/"})
 
-    names = [child.name for child in children.household(settings, children.service(settings, ("serve",), {}))]
+    names = [child.name for child in children.household(settings, children.service(settings, ("serve",), {}, 5.0))]
 
     assert names == ["service", "shipper", "console", "runner", "painter"]
     assert prefect_environment.api_url(settings) == "https://prefect.example/api"

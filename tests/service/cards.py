@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from infra.objects import open_objects
 from infra.settings import Settings, load
 from infra.workers import live_workers
 from models.artifact import Artifact, Lineage, Parity, write_artifact
+from models.golden import golden_of
 from models.images import Preprocessing
 from models.prediction import Label, Prediction
 from models.registry import Registry
+from models.runtime import Graph, Runtime
 from service import commands
 from service.records import decode_label, decode_prediction
 from service.spool import LABEL, OPEN, PREDICTION, SEALED, frames_of
@@ -41,19 +43,25 @@ def picture(colour: tuple[int, int, int] = (250, 250, 250), size: int = 40, kind
     return buffer.getvalue()
 
 
-def write_candidate(folder: Path, *, sharpness: float = 8.0) -> Path:
+def write_candidate(folder: Path, *, sharpness: float = 8.0, ballast_mb: int = 0) -> Path:
     """
     A real, tiny network as a candidate folder: a card is dark, light or red by its mean colour.
 
-    logits = means of the three channels (each -1..1) times a matrix; the embedding is those three means.
+    logits = means of the three channels (each -1..1) times a matrix; the embedding is those three means. Ballast is
+    a detour by a wide layer that adds nothing but its size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     matrix = np.array([[-1, 1, 1], [-1, 1, -1], [-1, 1, -1]], dtype=np.float32) * sharpness
+    width = ballast_mb * 1_000_000 // 24  # three floats in and three out for each hidden unit
+    noise = np.random.default_rng(0).normal(0, 1e-9, (3, width)).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["embedding"], axis=1),
-            helper.make_node("MatMul", ["embedding", "matrix"], ["logits"]),
+            helper.make_node("MatMul", ["embedding", "matrix"], ["straight"]),
+            helper.make_node("MatMul", ["embedding", "widen"], ["wide"]),
+            helper.make_node("MatMul", ["wide", "narrow"], ["detour"]),
+            helper.make_node("Add", ["straight", "detour"], ["logits"]),
         ],
         "colours",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
@@ -61,7 +69,11 @@ def write_candidate(folder: Path, *, sharpness: float = 8.0) -> Path:
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3]),
         ],
-        [numpy_helper.from_array(matrix, "matrix")],
+        [
+            numpy_helper.from_array(matrix, "matrix"),
+            numpy_helper.from_array(noise, "widen"),
+            numpy_helper.from_array(noise.T.copy(), "narrow"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
@@ -82,7 +94,8 @@ def write_candidate(folder: Path, *, sharpness: float = 8.0) -> Path:
         lineage=Lineage(None, "test", "", "2026-11-20T00:00:00+00:00", 0, "scratch"),
         parity=Parity(0.0, 0.0, same_answers=True, batches=(1, 7, 64)),
     )
-    write_artifact(artifact, folder)
+    golden = golden_of(Runtime(artifact, Graph.open(folder / "model.onnx")))
+    write_artifact(replace(artifact, golden=golden), folder)
     return folder
 
 
@@ -134,8 +147,7 @@ class Place:
         wait_for(lambda: answers(f"{self.url}/{'readyz' if ready else 'livez'}"), self.output, 60)
         if ready and listed:
             # The address answers as soon as one worker does; the next request may meet another.
-            workers = self.settings.serve.workers if runtime == "bentoml" else 1
-            wait_for(lambda: self._with_a_model() == workers, self.output, 60)
+            wait_for(lambda: self._with_a_model() == self.settings.serve.workers, self.output, 60)
         return process
 
     def _with_a_model(self) -> int:
@@ -180,6 +192,11 @@ def wait_for(condition: Callable[[], Any], explain: Callable[[], str] = str, sec
 
 def workers_of(supervisor: int) -> list[int]:
     """The serving processes below a supervisor."""
-    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in found.splitlines()]
-    return [int(pid) for pid, parent, argv in rows if int(parent) == supervisor and "worker.service" in argv]
+    # A worker of our own server, or of `bentoml serve`.
+    return [
+        int(pid)
+        for pid, parent, argv in rows
+        if int(parent) == supervisor and ("spawn_main" in argv or "worker.service" in argv)
+    ]

@@ -1,15 +1,20 @@
+import re
 import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from infra.cores import usable_cores
 from infra.errors import UserError
 from infra.settings import Settings
 from service import commands
-from service.access import is_loopback
+from service.door import is_loopback
 from tests.service.cards import Place
+
+HOUSE = Path(__file__).resolve().parents[2]
 
 
 def with_serve(place: Place, **values) -> Settings:
@@ -22,7 +27,7 @@ def test_the_service_is_not_offered_to_other_machines_without_a_token(place):
 
     assert str(refused.value) == (
         "serve.host is '0.0.0.0', which other machines can reach, and no token is set. "
-        "Set one, as in KEDGE_SERVE__TOKEN=$(openssl rand -hex 24), or listen on 127.0.0.1."
+        "Make one, as in `kedge token create hall-3 --role predict`, or listen on 127.0.0.1."
     )
     assert "0.0.0.0" in commands.serve(with_serve(place, host="0.0.0.0", token="t")).argv
 
@@ -78,3 +83,23 @@ def test_serving_needs_no_heavy_library(place):
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_zero_workers_are_one_for_each_usable_core(place):
+    def workers(number: int) -> str:
+        argv = commands.serve(with_serve(place, workers=number)).argv
+        return argv[argv.index("--workers") + 1]
+
+    assert (workers(3), workers(0)) == ("3", str(usable_cores()))
+
+
+@pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
+def test_insisting_waits_for_the_drain_and_the_longest_request(place, runtime):
+    service = commands.serve(with_serve(place, drain_s=7.0, deadline_s=20.0), runtime=runtime)
+    default = commands.serve(place.settings, runtime=runtime)
+
+    assert service.stop_s == 37.0
+    # What docker-compose.yml grants both together.
+    grace = re.search(r"stop_grace_period: (\d+)s\n +healthcheck", (HOUSE / "docker-compose.yml").read_text())
+    assert grace
+    assert default.stop_s + commands.shipper(place.settings).stop_s <= int(grace[1])

@@ -175,7 +175,8 @@ def test_a_label_of_an_unknown_class_is_kept_with_a_note(client, place):
 @pytest.mark.parametrize(
     "body",
     [b"{", b"[]", b"7", b'{"id": "a"}', b'{"id": 7, "label": "b"}', b'{"id": "", "label": "b"}',
-     b'{"id": "a", "label": "b", "lable": "c"}', b'[{"id": "a", "label": "b"}, 3]', b"[" * 100_000, b'"\\ud800"'],
+     b'{"id": "a", "label": "b", "lable": "c"}', b'{"id": "a", "label": "b", "labelled_by": {}}',
+     b'[{"id": "a", "label": "b"}, 3]', b"[" * 100_000, b'"\\ud800"'],
 )  # fmt: skip
 def test_feedback_that_cannot_be_used_is_refused_as_a_whole(unharmed, body):
     response = unharmed.post("/v1/feedback", content=body, headers={"Content-Type": "application/json"})
@@ -195,13 +196,6 @@ def test_the_model_tells_what_it_is(unharmed):
 def test_unknown_addresses_and_methods_are_answered_as_everything_else(unharmed):
     assert error_of(unharmed.get("/nope")) == (404, "not_found")
     assert error_of(unharmed.get("/v1/predict")) == (405, "method_not_allowed")
-
-
-def test_every_route_is_described_and_every_description_is_a_route(unharmed):
-    described = unharmed.get("/openapi.json").json()["paths"]
-    routes = {(route.path, method) for route in unharmed.app.routes for method in route.methods - {"HEAD"}}
-
-    assert {(path, method.upper()) for path, methods in described.items() for method in methods} == routes
 
 
 @pytest.mark.parametrize("page", ["/", "/docs"])
@@ -247,7 +241,7 @@ def test_with_a_token_everything_that_answers_asks_for_it(place):
         wait_for(lambda: client.get("/readyz").status_code == 200)
         asked = {"/v1/predict": client.post, "/v1/feedback": client.post, "/v1/model": client.get}
 
-        assert {error_of(ask(path)) for path, ask in asked.items()} == {(401, "wrong_token")}
+        assert {error_of(ask(path)) for path, ask in asked.items()} == {(401, "token_required")}
         assert error_of(client.get("/v1/model", headers={"Authorization": "Bearer open"})) == (401, "wrong_token")
         assert client.get("/v1/model", headers={"Authorization": "Bearer open sesame"}).status_code == 200
         assert client.get("/metrics").status_code == 200

@@ -1,5 +1,6 @@
 """The service as it truly runs: supervisor, workers, shipper, and what happens when they are killed."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from infra.database import reading
+from infra.errors import UserError
 from infra.objects import open_objects
 from infra.schema import heartbeats, serving_workers
 from monitoring.prediction_log import PredictionLog, image_key
@@ -146,6 +149,7 @@ def test_killing_every_worker_under_load_loses_no_answered_prediction(place):
     supervisor = place.serve()
     ids: set[str] = set()
     for _ in range(3):
+        wait_for(lambda: len(workers_of(supervisor.pid)) == 2, place.output, 60)
         traffic = Traffic(place)
         wait_for(lambda traffic=traffic: len(traffic.answered) > 50, place.output)
         for pid in workers_of(supervisor.pid):
@@ -226,6 +230,51 @@ def test_the_same_application_runs_under_a_plain_server(place):
 
 
 @pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
+def test_the_connections_are_spread_over_the_workers(place, runtime):
+    place.champion()
+    supervisor = place.serve(runtime)
+    # Ready is said a moment before the door opens; who comes then meets one worker alone.
+    wait_for(lambda: place.output().count("Application startup complete") == 2, place.output)
+
+    connections = [http.client.HTTPConnection("127.0.0.1", place.settings.serve.port, timeout=30) for _ in range(64)]
+    for connection in connections:
+        connection.connect()
+    shares = Counter(owner_of(connection, workers_of(supervisor.pid)) for connection in connections)
+    for connection in connections:
+        connection.close()
+
+    # Chance: of 64 fair throws, fewer than 12 on one side come once in ten million.
+    assert len(shares) == 2
+    assert min(shares.values()) >= 12, shares
+
+
+def owner_of(connection: http.client.HTTPConnection, pids: list[int]) -> int:
+    """The worker that has the other end of the connection."""
+    connection.request("GET", "/livez")
+    connection.getresponse().read()
+    own = connection.sock.getsockname()[1]
+    for pid in pids:
+        if any(there.raddr and there.raddr.port == own for there in psutil.Process(pid).net_connections("tcp")):
+            return pid
+    raise AssertionError(f"nobody of {pids} has the connection from port {own}")
+
+
+@pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
+def test_a_port_belongs_to_one_supervisor_although_its_workers_share_it(place, runtime):
+    place.champion()
+    place.serve(runtime)
+
+    with pytest.raises(UserError, match="Address already in use"):
+        commands.check_port(place.settings)
+    second = place.start(commands.serve(place.settings, runtime=runtime))
+
+    assert second.wait(60) != 0
+    assert "Address already in use" in place.output()
+    assert list((place.settings.storage.home / "metrics").glob("*.db"))  # it has not touched the other's counters
+    assert answers(f"{place.url}/readyz")
+
+
+@pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
 def test_a_body_that_is_too_large_is_refused_while_it_still_streams(place, runtime):
     place.champion()
     place.serve(runtime)
@@ -240,19 +289,24 @@ def test_a_body_that_is_too_large_is_refused_while_it_still_streams(place, runti
     assert answers(f"{place.url}/readyz")
 
 
-def test_counters_are_summed_over_workers_and_survive_a_killed_one(place):
+@pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
+def test_counters_are_summed_over_workers_and_survive_a_killed_one(place, runtime):
     place.champion()
-    supervisor = place.serve()
+    supervisor = place.serve(runtime)
     with Client(place.url) as client:
         for _ in range(20):
             client.predict(LIGHT)
-        os.kill(workers_of(supervisor.pid)[0], signal.SIGKILL)
-        wait_for(lambda: len(workers_of(supervisor.pid)) == 2, place.output)
+        killed = workers_of(supervisor.pid)[0]
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: len(set(workers_of(supervisor.pid)) - {killed}) == 2, place.output)
         wait_for(lambda: answers(f"{place.url}/readyz"), place.output)
         for _ in range(5):
             client.predict(LIGHT)
 
     page = httpx.get(f"{place.url}/metrics").text
+    folder = place.settings.storage.home / "metrics"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert not list(folder.glob(f"gauge_live*_{killed}.db"))
     assert 'kedge_http_requests_total{route="/v1/predict",status="200"} 25.0' in page
     assert "kedge_predictions_total 25.0" in page
     assert "bentoml" not in page

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infra.clock import new_id, time_of_id
 from models.prediction import Label, Prediction
 from service.records import decode_label, decode_prediction, encode_label, encode_prediction
 from service.spool import (
@@ -27,6 +29,8 @@ from service.spool import (
     highest,
     next_sequence,
     segments,
+    waiting_bytes,
+    whole_bytes,
 )
 
 ROOMY = SpoolLimits(seal_s=3600, least_free_bytes=0)
@@ -199,3 +203,131 @@ def test_a_label_survives_its_trip_through_bytes():
 
     assert decode_label(encode_label(sent)) == sent
     assert Frame(LABEL, encode_label(sent)).kind == LABEL
+
+
+def eventually(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def test_a_spool_that_nobody_ships_is_full_over_all_its_slots_and_says_what_to_look_at(tmp_path):
+    capped = replace(ROOMY, most_bytes=2_000, seal_bytes=500)
+    one, other = Spool(tmp_path, capped), Spool(tmp_path, capped)
+    one.write([Frame(PREDICTION, b"x" * 1_200)])
+    other.write([Frame(PREDICTION, b"x" * 400)])
+    one.write([Frame(PREDICTION, b"x" * 600)])
+
+    eventually(lambda: one.full and other.full)
+    with pytest.raises(SpoolFull) as refused:
+        other.write([A])
+    for slot in (one.slot, other.slot):
+        for path in segments(tmp_path / slot, SEALED):
+            path.unlink()  # as the shipper does
+    eventually(lambda: not one.full and not other.full)
+    other.write([A])
+
+    assert str(refused.value) == (
+        f"{tmp_path} holds 2,000 bytes or more that were not shipped (serve.most_spool_mb); "
+        "is the shipper running, and the object store there?"
+    )
+    assert waiting_bytes(tmp_path) < 2_000
+    assert written(tmp_path / other.slot)[-1] == A
+    one.close()
+    other.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte, or a skip that says what is missing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system could be mounted: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_on_a_disk_that_is_truly_full_frames_are_kept_whole_or_not_at_all(small_disk):
+    spool = Spool(small_disk, replace(ROOMY, seal_bytes=100_000))
+    kept, refused = [], 0
+    next_sequence(small_disk)
+    for number in range(40):
+        frame = Frame(PREDICTION, b"%d " % number * 15_000)
+        try:
+            spool.write([frame], durable=number % 2 == 0)
+            kept.append(frame)
+        except SpoolFull:
+            refused += 1
+    slot = small_disk / spool.slot
+    ballast = small_disk / "ballast"
+    while_full = written(slot)
+    # The little that was left is taken too.
+    with ballast.open("wb") as file, contextlib.suppress(OSError):
+        file.write(b"x" * 2_000_000)
+
+    segments(slot, SEALED)[0].unlink()  # shipped
+    ballast.unlink()
+    eventually(lambda: not spool.full)
+    spool.write([C])
+    spool.close()
+
+    assert refused > 0
+    assert while_full == kept
+    assert written(slot)[-1] == C
+    # Nothing torn: every segment is read to its last byte.
+    assert all(whole_bytes(path) == path.stat().st_size for path in segments(slot, SEALED))
+
+
+def test_a_disk_without_a_free_byte_gives_no_number_instead_of_a_wrong_one(small_disk):
+    spool = Spool(small_disk, ROOMY)
+    with (small_disk / "ballast").open("wb") as file, contextlib.suppress(OSError):
+        file.write(b"x" * 2_000_000)
+
+    with pytest.raises(SpoolFull, match="No space left"):
+        next_sequence(small_disk)
+    with pytest.raises(SpoolFull):
+        spool.write([Frame(PREDICTION, b"x" * 100_000)])
+    (small_disk / "ballast").unlink()
+    eventually(lambda: not spool.full)
+    spool.write([A])
+
+    assert next_sequence(small_disk) > 0
+    spool.close()
+    assert written(small_disk / spool.slot) == [A]
+
+
+def test_a_clock_that_jumps_back_breaks_neither_sealing_nor_ids_nor_sequences(tmp_path, monkeypatch):
+    clock = {"now": datetime(2026, 11, 21, 12, tzinfo=UTC)}
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return clock["now"]
+
+    monkeypatch.setattr("infra.clock.datetime", Jumping)
+    monkeypatch.setattr(time, "time_ns", lambda: int(clock["now"].timestamp() * 1e9))
+    monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9)
+    spool = Spool(tmp_path, replace(ROOMY, seal_s=0.3))
+    ids, sequences = [new_id()], [next_sequence(tmp_path)]
+
+    spool.write([A])
+    clock["now"] = datetime(2011, 11, 21, 12, tzinfo=UTC)
+    spool.write([B])
+    ids += [new_id() for _ in range(100)]
+    sequences += [next_sequence(tmp_path) for _ in range(100)]
+    slot = tmp_path / spool.slot
+    eventually(lambda: segments(slot, SEALED) and not segments(slot, OPEN))
+    spool.write([C])
+    spool.close()
+
+    assert len(set(ids)) == 101
+    assert time_of_id(ids[-1]).year == 2011  # an id tells what the clock said, wrong as it was
+    assert sequences == sorted(set(sequences))
+    assert written(slot) == [A, B, C]
