@@ -22,6 +22,7 @@ from flows.workplace import Workplace, role_key
 from infra.clock import now
 from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
+from infra.objects import ObjectMissing
 from models.examples import Example, check_roles, classes_of, every_role_filled, read_manifest, with_roles
 from models.manifest import read_rows
 from models.registry import ModelVersion
@@ -154,10 +155,21 @@ def _example(value: dict[str, Any]) -> Example:
 
 
 def read_image(place: Workplace, example: Example) -> bytes:
-    """The bytes of an example, from the manifest's folder or from the object store."""
+    """
+    The bytes of an example, from the manifest's folder or from the object store.
+
+    Raises:
+        UserError: a production image that is not kept any more.
+    """
     if isinstance(example.image, Path):
         return example.image.read_bytes()
-    return place.objects.get(example.image)
+    try:
+        return place.objects.get(example.image)
+    except ObjectMissing as error:
+        raise UserError(
+            f"The image {example.image} is not kept any more: it was forgotten, or past its time by [retention]. "
+            "Run the same command again: it then chooses among the images that are left."
+        ) from error
 
 
 def manifest_examples(place: Workplace) -> tuple[Example, ...]:

@@ -44,7 +44,7 @@ def main() -> None:
 
 async def serve(settings: Settings) -> None:
     """
-    Register both deployments, tidy up, then start what is due until SIGTERM.
+    Register the deployments, tidy up, then start what is due until SIGTERM.
 
     The heartbeat begins once all that is done: a runner that beats will take an event.
     """
@@ -77,11 +77,12 @@ async def _until_sigterm(runner: "Runner") -> None:
 
 
 async def deployments_of(settings: Settings) -> list[Any]:
-    """Prefect's records of `watch` and `retrain`, as this project wants them."""
+    """Prefect's records of `watch`, `tidy` and `retrain`, as this project wants them."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
     from flows.retrain import retrain
+    from flows.tidy import tidy
     from flows.watch import watch
 
     # By module: loaded by path, a flow's module would exist twice, and its folder would be put on sys.path.
@@ -91,6 +92,11 @@ async def deployments_of(settings: Settings) -> list[Any]:
             **common,
             schedules=[timetable.watch_schedule(settings)],
             # A look that comes while another still looks has nothing to see.
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        ),
+        await tidy.ato_deployment(
+            **common,
+            schedules=timetable.tidy_schedules(settings),
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         ),
         await retrain.ato_deployment(

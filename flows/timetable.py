@@ -1,4 +1,4 @@
-"""When the flows run on their own: the watcher by seconds, retraining by cron besides its triggers."""
+"""When the flows run on their own: the watcher by seconds, tidying by cron, retraining by cron besides its triggers."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,22 +17,33 @@ def check(settings: Settings) -> None:
     Refuse a timetable that cannot be kept, before anything is started with it.
 
     Raises:
-        UserError: trigger.cron is not a cron line, or one that never comes.
+        UserError: trigger.cron or retention.cron is not a cron line, or one that never comes.
     """
-    cron = settings.trigger.cron.strip()
-    if not cron:
-        return
+    for setting, cron, example in _crons(settings):
+        if cron:
+            _check_cron(setting, cron, example)
+
+
+def _crons(settings: Settings) -> tuple[tuple[str, str, str], ...]:
+    """Setting, its cron line, and an example for a person who has to mend it."""
+    return (
+        ("trigger.cron", settings.trigger.cron.strip(), '"0 3 * * 0" for Sundays at three'),
+        ("retention.cron", settings.retention.cron.strip(), '"30 3 * * *" for every day at 3:30'),
+    )
+
+
+def _check_cron(setting: str, cron: str, example: str) -> None:
     from prefect.client.schemas.schedules import CronSchedule
 
     fields = len(cron.split())
     if fields != len(_FIELDS.split()):
-        raise UserError(_mistake(cron, f"it has {fields} field{'s' * (fields != 1)}"))
+        raise UserError(_mistake(setting, cron, example, f"it has {fields} field{'s' * (fields != 1)}"))
     try:
         CronSchedule(cron=cron, timezone="UTC")
     except ValueError as error:
         # The validator's first line is about its own class; the reason comes after.
         reason = str(error).split("Value error, ")[-1].split(" [type=")[0]
-        raise UserError(_mistake(cron, reason)) from error
+        raise UserError(_mistake(setting, cron, example, reason)) from error
 
 
 def watch_schedule(settings: Settings) -> Any:
@@ -50,15 +61,30 @@ def retrain_schedules(settings: Settings) -> list[Any]:
         UserError: as `check`.
     """
     check(settings)
-    if not settings.trigger.cron.strip():
+    return _schedules(settings.trigger.cron)
+
+
+def tidy_schedules(settings: Settings) -> list[Any]:
+    """
+    Prefect's schedules of the tidy deployment: none, or `retention.cron`, in UTC.
+
+    Raises:
+        UserError: as `check`.
+    """
+    check(settings)
+    return _schedules(settings.retention.cron)
+
+
+def _schedules(cron: str) -> list[Any]:
+    if not cron.strip():
         return []
     from prefect.schedules import Cron
 
-    return [Cron(settings.trigger.cron.strip(), timezone="UTC")]
+    return [Cron(cron.strip(), timezone="UTC")]
 
 
-def _mistake(cron: str, reason: str) -> str:
+def _mistake(setting: str, cron: str, example: str, reason: str) -> str:
     return (
-        f"trigger.cron should be five fields, {_FIELDS}, in UTC; found {cron!r}: {reason}. "
-        'Write "0 3 * * 0" for Sundays at three, or "" for never.'
+        f"{setting} should be five fields, {_FIELDS}, in UTC; found {cron!r}: {reason}. "
+        f'Write {example}, or "" for never.'
     )

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,15 @@ class ObjectMissing(KeyError):
     """No object is stored under the key."""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """One object as it lies there; `written_at` is when it was last put."""
+
+    key: str
+    bytes: int
+    written_at: datetime
+
+
 class ObjectStore(Protocol):
     """Whole objects by key. Keys are relative paths with forward slashes; a put replaces atomically."""
 
@@ -28,6 +39,7 @@ class ObjectStore(Protocol):
     def get(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
     def list(self, prefix: str) -> Iterator[str]: ...
+    def stored(self, prefix: str) -> Iterator[Stored]: ...
     def delete(self, key: str) -> None: ...
     def describe(self) -> str: ...
 
@@ -75,6 +87,14 @@ class LocalObjects:
             if not (name.startswith(".") and name.endswith(".draft"))  # infra.files is at it
         )
         yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        for key in self.list(prefix):
+            try:
+                facts = self._path(key).stat()
+            except FileNotFoundError:
+                continue  # deleted in this moment
+            yield Stored(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -130,11 +150,14 @@ class S3Objects:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        yield from (one.key for one in self.stored(prefix))
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
         _checked(f"{prefix}-")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         for page in pages:
             for entry in page.get("Contents", []):
-                yield entry["Key"].removeprefix(self.prefix)
+                yield Stored(entry["Key"].removeprefix(self.prefix), int(entry["Size"]), entry["LastModified"])
 
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.bucket, Key=self._name(key))

@@ -1,7 +1,8 @@
 """Tables that grow without end: Delta tables on the object store, appended exactly once, read in columns."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,7 +16,9 @@ from infra.errors import UserError
 from infra.settings_sections import StorageSettings
 
 _MOST_TRIES = 20
+_MOST_OPENS, _BEFORE_NEXT_OPEN_S = 5, 0.05
 _CHECKPOINT_EVERY = 50
+_LOG_KEPT = "delta.logRetentionDuration"
 
 
 class Table:
@@ -47,7 +50,7 @@ class Table:
         """
         # Polars hands over Arrow memory by a protocol that the two libraries' types do not agree about.
         columns: Any = rows.select(pl.col(name).cast(kind) for name, kind in self.schema.items())
-        refusal: CommitFailedError | None = None
+        refusal: Exception | None = None
         for _ in range(_MOST_TRIES):
             table = self._open() or self._create()
             seen = table.transaction_version(app_id)
@@ -63,7 +66,9 @@ class Table:
                     partition_by=list(self.partitions),
                     commit_properties=CommitProperties(app_transactions=[Transaction(app_id, version)]),
                 )
-            except CommitFailedError as error:
+            except (DeltaError, OSError) as error:
+                if not _overtaken(error):
+                    raise
                 refusal = error
                 continue
             if (table.version() + 1) % _CHECKPOINT_EVERY == 0:
@@ -102,27 +107,102 @@ class Table:
             return 0
         try:
             outcome = table.optimize.compact()
-        except CommitFailedError:
+            self._checkpoint()
+        except (DeltaError, OSError) as error:
+            if not _overtaken(error):
+                raise
             return 0
-        self._checkpoint()
         return int(outcome["numFilesRemoved"]) - int(outcome["numFilesAdded"])
 
-    def vacuum(self, keep_hours: int = 168) -> int:
-        """Delete files that no version of the last `keep_hours` names; returns how many."""
+    def vacuum(self, keep_hours: int = 168, *, strays: bool = False) -> int:
+        """
+        Delete files that were replaced or deleted more than `keep_hours` ago; returns how many.
+
+        Only files that the log names as removed go: what a writer has written and not committed yet is safe at any
+        `keep_hours`. A reader that opened the table before they were removed fails once and has to open it again.
+
+        strays: also delete files of that age that the log does not name at all, which writers leave that were killed.
+        """
         table = self._open()
         if table is None:
             return 0
-        return len(table.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False))
+        gone = table.vacuum(retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=strays)
+        return len(gone)
+
+    def delete(self, rows: str) -> int:
+        """
+        Delete rows and say how many; an append that gets in between wins, and the deletion is tried again.
+
+        The deleted rows stay in older files until `vacuum`, and the condition itself, with the least and the greatest
+        value of each column, in the log until `shed_history`: name nothing in it that must not be kept.
+
+        Args:
+            rows: a condition in SQL, as `equal_to` and `before` make it. One on partition columns alone drops whole
+                files; any other rewrites the files that it matches.
+        """
+        refusal: Exception | None = None
+        for _ in range(_MOST_TRIES):
+            table = self._open()
+            if table is None:
+                return 0
+            try:
+                return int(table.delete(rows)["num_deleted_rows"] or 0)
+            except (DeltaError, OSError) as error:
+                if not _overtaken(error):
+                    raise
+                refusal = error
+        raise refusal or CommitFailedError(f"the table '{self.name}' was never free to delete from")
+
+    def shed_history(self) -> None:
+        """
+        Leave nothing of rows that were deleted: neither in files nor in the log, which keeps the least and the greatest
+        value of each column of every file it ever named.
+
+        For once the log is kept from its newest checkpoint on, and files go at once: whoever reads or writes an older
+        version in this moment meets a file that is gone, and begins again. Done again it does no harm, so that one that
+        was broken off is simply repeated.
+        """
+        refusal: Exception | None = None
+        for _ in range(_MOST_TRIES):
+            try:
+                return self._shed_history()
+            except (DeltaError, OSError) as error:
+                if not _overtaken(error):
+                    raise
+                refusal = error
+        raise refusal or CommitFailedError(f"the table '{self.name}' was never free to be cleaned")
+
+    def _shed_history(self) -> None:
+        if self._open() is None:
+            return
+        self.compact()
+        self.vacuum(0)
+        for kept in ("interval 0 days", "interval 30 days"):
+            table = self._open()
+            assert table is not None
+            table.alter.set_table_properties({_LOG_KEPT: kept})
+            self._checkpoint()
+            if kept == "interval 0 days":
+                newest = self._open()
+                assert newest is not None
+                # The commit above cleans by itself, but only up to the checkpoint that was there before it.
+                newest.cleanup_metadata()
 
     def _lacks(self, table: DeltaTable) -> list[str]:
         present = {column.name for column in table.schema().fields}
         return [name for name in self.schema if name not in present]
 
     def _open(self) -> DeltaTable | None:
-        try:
-            return DeltaTable(self.address, storage_options=self.options or None)
-        except TableNotFoundError:
-            return None
+        for left in reversed(range(_MOST_OPENS)):
+            try:
+                return DeltaTable(self.address, storage_options=self.options or None)
+            except TableNotFoundError:
+                return None
+            except (DeltaError, OSError) as error:
+                if not left or not _overtaken(error):
+                    raise
+                time.sleep(_BEFORE_NEXT_OPEN_S)
+        return None
 
     def _create(self) -> DeltaTable:
         if self.address.startswith("/"):
@@ -151,6 +231,19 @@ class Table:
             table.create_checkpoint()
 
 
+def equal_to(rows: Iterable[Mapping[str, str | int]]) -> str:
+    """The condition of `Table.delete` on rows that have all these values of any of these mappings, at least one."""
+    each = [" AND ".join(f'"{column}" = {_literal(value)}' for column, value in row.items()) for row in rows]
+    if not all(each) or not each:
+        raise ValueError("a condition without a value would delete everything")
+    return " OR ".join(f"({one})" for one in each)
+
+
+def before(column: str, value: str) -> str:
+    """The condition on rows whose column sorts before the value."""
+    return f'"{column}" < {_literal(value)}'
+
+
 def storage_options(storage: StorageSettings) -> dict[str, str]:
     """What the table engine must be told about the object store; the same facts that the object client gets."""
     if urlsplit(storage.objects).scheme != "s3":
@@ -164,6 +257,16 @@ def storage_options(storage: StorageSettings) -> dict[str, str]:
         if os.environ.get(name):
             options[name] = os.environ[name]
     return options
+
+
+def _literal(value: str | int) -> str:
+    # In this dialect a quote is escaped by another one, and a backslash is only itself.
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _overtaken(error: Exception) -> bool:
+    """Whether somebody else's commit came first, or took away the log of the version that was open."""
+    return isinstance(error, CommitFailedError) or "not found" in str(error).lower()
 
 
 def _root(storage: StorageSettings) -> str:

@@ -290,6 +290,24 @@ class PredictionLog:
             ids = ids.join(predictions.select("id"), on="id", how="anti")
         return int(ids.select(pl.len()).collect().item())
 
+    def orphaned(self) -> tuple[Label, ...]:
+        """The label that counts for each id without a prediction in the log, in the order of their sequence."""
+        labels, predictions = self.labels.scan(), self.predictions.scan()
+        if labels is None:
+            return ()
+        last = labels.sort("sequence", "spool", "segment", "position").unique("id", keep="last")
+        if predictions is not None:
+            last = last.join(predictions.select("id"), on="id", how="anti")
+        return _labels(last.sort("sequence").collect())
+
+    def labels_by_class(self) -> dict[str, int]:
+        """How many ids have each class as the label that counts, in the log or not."""
+        frame = self.labels.scan()
+        if frame is None:
+            return {}
+        last = frame.sort("sequence", "spool", "segment", "position").unique("id", keep="last")
+        return dict(last.group_by("label").len().sort("label").collect().iter_rows())
+
     def recent(self, count: int) -> tuple[Prediction, ...]:
         """The newest predictions, newest first."""
         frame = self.predictions.scan()
@@ -301,6 +319,11 @@ class PredictionLog:
         """How many predictions the log holds, repeated ids included."""
         frame = self.predictions.scan()
         return 0 if frame is None else int(frame.select(pl.len()).collect().item())
+
+    def rows_before(self, table: Table, day: str) -> int:
+        """How many rows of a table are of days before this one (UTC, as 2026-11-21)."""
+        frame = table.scan()
+        return 0 if frame is None else int(frame.filter(pl.col("date") < day).select(pl.len()).collect().item())
 
     def compact(self) -> int:
         """Merge small files of every table; returns how many were merged away."""

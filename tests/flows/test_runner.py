@@ -12,13 +12,14 @@ import pytest
 from flows import prefect_environment, summons, up_file
 from infra.database import open_database
 from infra.jobs import jobs, queue_job
+from infra.ledger import Ledger
 from infra.settings import load
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 240
 ANY = ("SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLED", "CANCELLING")
 
-CRON = '[trigger]\ncron = "* * * * *"\n'
+CRON = '[trigger]\ncron = "* * * * *"\n[retention]\ncron = "* * * * *"\n'
 
 UP = """
 from flows import children
@@ -101,6 +102,14 @@ def test_the_cron_line_starts_a_retrain_without_anybody_asking(project):
     until(lambda: any(job.reason == "schedule" for job in jobs(engine)))
 
     assert any(run["auto_scheduled"] for run in runs(project, "retrain", *ANY))
+    engine.dispose()
+
+
+def test_the_tables_are_tidied_by_the_clock_too(project):
+    until(lambda: runs(project, "tidy", "COMPLETED"))
+
+    engine = open_database(project.storage.database)
+    assert Ledger(engine).rows("keeping")[0].kind == "tidied"
     engine.dispose()
 
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
 import pytest
 
+from infra.clock import now
 from infra.errors import UserError
 from infra.objects import LocalObjects, ObjectMissing, S3Objects, StoreUnreachable, open_objects
 from infra.settings_sections import StorageSettings
@@ -143,6 +145,18 @@ def test_keys_are_listed_in_order_by_what_they_begin_with(objects):
     ]  # fmt: skip
     assert len(list(objects.list(""))) == 6
     assert list(objects.list("nothing/")) == []
+
+
+def test_what_is_stored_is_listed_with_its_size_and_when_it_was_written(objects):
+    began = now() - timedelta(seconds=2)  # a bucket tells whole seconds
+    objects.put("images/a", b"four")
+    objects.put("images/b", b"")
+    objects.put("models/c", b"elsewhere")
+
+    found = list(objects.stored("images/"))
+
+    assert [(one.key, one.bytes) for one in found] == [("images/a", 4), ("images/b", 0)]
+    assert all(began <= one.written_at <= now() + timedelta(seconds=2) for one in found)
 
 
 @pytest.mark.parametrize("key", ["../secret", "a/../../secret", "a/..", "/etc/passwd", "", ".", "a//b", "a/", "./a"])

@@ -1,0 +1,1 @@
+"""What must be done to forget one prediction, place by place; `flows.forget` says in which order."""

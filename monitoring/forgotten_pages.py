@@ -1,0 +1,101 @@
+"""What the watcher keeps of single predictions and images: labels that wait, pages of windows, reference rows."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import sqlalchemy as sa
+
+from infra import schema
+from infra.database import reading, writing
+from infra.objects import ObjectStore
+from monitoring.batch import Batch
+from monitoring.reference import load_profile, save_profile
+
+
+def drop_waiting_labels(engine: sa.Engine, name: str, identifier: str) -> int:
+    """
+    Take the id's labels out of those that wait for their prediction, and say how many there were.
+
+    The state's sequence moves on, so that a watcher who is looking now and still has them writes nothing.
+    """
+    table = schema.watch_states
+    with writing(engine) as connection:
+        row = connection.execute(sa.select(table.c.state, table.c.sequence).where(table.c.name == name)).first()
+        if row is None:
+            return 0
+        waiting = row.state["waiting"]
+        left = [label for label in waiting if label["id"] != identifier]
+        if len(left) < len(waiting):
+            state = {**row.state, "waiting": left}
+            connection.execute(
+                table.update().where(table.c.name == name).values(state=state, sequence=row.sequence + 1)
+            )
+        return len(waiting) - len(left)
+
+
+def drop_window_pages(
+    engine: sa.Engine, objects: ObjectStore, name: str, predictions: Iterable[tuple[datetime, int]]
+) -> list[int]:
+    """
+    Delete the pages of the windows that these predictions (time, model version) lie in, drawn or wanted.
+
+    A page draws every prediction of its window, by values and without ids; a rare value may still say who it was.
+    Gives the windows' numbers.
+    """
+    windows, reports = schema.windows, schema.reports
+    within = [
+        (windows.c.started_at <= at) & (windows.c.ended_at >= at) & (windows.c.model_version == version)
+        for at, version in predictions
+    ]
+    if not within:
+        return []
+    with reading(engine) as connection:
+        query = sa.select(windows.c.sequence).where(windows.c.name == name, sa.or_(*within))
+        numbers = sorted(connection.execute(query).scalars())
+        pages = connection.execute(sa.select(reports).where(reports.c.kind == "window")).mappings().all()
+    gone = [page for page in pages if page["facts"].get("name") == name and page["facts"].get("window") in numbers]
+    for page in gone:
+        for key in (page["object_key"], page["facts"].get("wanted")):
+            if key:
+                objects.delete(key)
+    with writing(engine) as connection:
+        connection.execute(reports.delete().where(reports.c.id.in_([page["id"] for page in gone])))
+        mine = (windows.c.name == name) & windows.c.sequence.in_(numbers)
+        connection.execute(windows.update().where(mine).values(report_key=None))
+    return [int(page["facts"]["window"]) for page in gone]
+
+
+def drop_reference_image(
+    engine: sa.Engine, objects: ObjectStore, name: str, version: int, place: int, images: int
+) -> bool:
+    """
+    Take one image's rows out of a version's reference profile; whether they could be told apart.
+
+    Args:
+        engine: Where the profile's row lies.
+        objects: Where its bytes lie.
+        name: Of the model.
+        version: Of the model.
+        place: The image's place among the *select* images, from 0.
+        images: How many *select* images there were; a profile of fewer or more is of others, or already without it.
+    """
+    profile = load_profile(engine, objects, name, version)
+    if profile is None or profile.images != images or images == 1:
+        return False
+    # Every image is scored in rounds, each time distorted afresh: its rows lie one round apart.
+    stays = np.arange(len(profile.batch)) % images != place
+    batch = profile.batch
+    chosen = np.flatnonzero(stays).tolist()
+    left = Batch(
+        batch.statistics[stays],
+        batch.probabilities[stays],
+        batch.embedding[stays],
+        tuple(batch.labels[row] for row in chosen),
+        tuple(batch.metadata[row] for row in chosen),
+    )
+    truth = tuple(profile.truth[row] for row in chosen)
+    smaller = replace(profile, images=images - 1, batch=left, truth=truth, distances=profile.distances[stays])
+    save_profile(engine, objects, name, smaller)
+    return True
