@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import commands_training, commands_versions, terminal
+from flows import (
+    commands_keeping,
+    commands_labels,
+    commands_predict,
+    commands_rollout,
+    commands_tokens,
+    commands_training,
+    commands_versions,
+    terminal,
+)
+from flows.asking import Service
 from flows.terminal import Json
 from infra.errors import UserError
 
@@ -28,6 +38,11 @@ labels_app = typer.Typer(
     help="Labels that came back for predictions.\n\nExample: kedge labels import labels.csv",
 )
 app.add_typer(labels_app, name="labels")
+token_app = typer.Typer(
+    no_args_is_help=True,
+    help="Bearer tokens: who may ask what of the service.\n\nExample: kedge token create hall-3 --role predict",
+)
+app.add_typer(token_app, name="token")
 
 _INTERRUPTED = 130
 
@@ -98,6 +113,12 @@ def init(
     )
 
 
+def _service(url: str, token: str, patience_s: float) -> Service:
+    from service.client import Client
+
+    return Client(url, token, patience_s=patience_s)
+
+
 app.command()(commands_training.data)
 app.command()(commands_training.train)
 app.command()(commands_training.retrain)
@@ -119,7 +140,7 @@ def up() -> None:
     timetable.check(settings)
     logs.configure("up", settings.storage.home, echo=False)
     command = commands.serve(settings)
-    household = children.household(settings, children.service(settings, command.argv, command.env))
+    household = children.household(settings, children.service(settings, command.argv, command.env, command.stop_s))
     supervisor.up(settings, household, show_up.teller(terminal.out, settings))
 
 
@@ -166,8 +187,19 @@ def watch(
 app.command()(commands_versions.models)
 app.command()(commands_versions.promote)
 app.command()(commands_versions.rollback)
+app.command()(commands_rollout.shadow)
+app.command()(commands_rollout.canary)
+app.command()(commands_rollout.compare)
+app.command()(commands_predict.predict_through(_service))
+app.command()(commands_predict.feedback_through(_service))
 labels_app.command("import")(commands_training.import_labels)
+labels_app.command("list")(commands_labels.list_labels)
 app.command()(commands_versions.audit)
+app.command()(commands_keeping.tidy)
+app.command()(commands_keeping.forget)
+token_app.command()(commands_tokens.create)
+token_app.command("list")(commands_tokens.list_tokens)
+token_app.command()(commands_tokens.revoke)
 
 
 @app.command()

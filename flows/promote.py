@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flows import trials
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.workers import live_workers
@@ -54,6 +55,7 @@ def _roll_out(place: Workplace, move: Callable[[], Promotion], wait_s: float) ->
     problem = _wait_for_workers(place, promotion.version, started + wait_s)
     if problem is not None:
         _put_back(place, promotion, problem)
+    trials.end_of_version(place, promotion.version, actor="kedge", reason="became champion")
     workers = len(live_workers(place.engine, place.settings.project.name))
     return Rollout(promotion, workers, time.monotonic() - started)
 

@@ -15,6 +15,7 @@ from flows.watching import Seen
 from infra.clock import now
 from models.examples import DataSummary
 from models.registry import ModelVersion
+from models.rollouts import CANARY, Rollout
 from monitoring.bias import JUDGED_FROM
 from monitoring.performance import Interval
 
@@ -80,11 +81,14 @@ def show_status(console: Console, status: Status) -> None:
     lines = table("", "")
     lines.show_header = False
     lines.add_row("champion", _champion(status))
+    for trial in status.trials:
+        lines.add_row(trial.alias, _trial(status, trial))
     lines.add_row("service", _service(status))
     lines.add_row("watcher", _watcher(status))
     lines.add_row("verdict", _verdict(status))
     lines.add_row("last window", _window(status))
     lines.add_row("last retrain", _retrain(status))
+    lines.add_row("labels", _labels(status))
     console.print(lines)
 
 
@@ -93,6 +97,29 @@ def _champion(status: Status) -> RenderableType:
     if champion is None:
         return Text("none yet: `kedge train` makes one", "yellow")
     return f"{champion.name}:{champion.version}, since {ago(champion.since)} ({champion.reason})"
+
+
+def _trial(status: Status, trial: Rollout) -> RenderableType:
+    what = "of the predictions" if trial.alias == CANARY else "of the images, unseen"
+    words = Text(f"version {trial.version} answers {100 * trial.share:g} % {what}, since {ago(trial.since)}")
+    # Two trials share the column of errors: what names this version is about this one.
+    about = f"version {trial.version} was refused"
+    errors = {worker.rollout_error for worker in status.service.workers if about in (worker.rollout_error or "")}
+    for error in sorted(filter(None, errors)):
+        words.append(f"\n{error}", "yellow")
+    return words
+
+
+def _labels(status: Status) -> RenderableType:
+    labels = status.labels
+    if labels is None:
+        return Text("unknown: the tables cannot be read", "yellow")
+    words = f"{labels.labelled}"
+    if labels.orphans:
+        words += f"; {labels.orphans} of no prediction in the log"
+    if labels.quarantined:
+        words += f"; {labels.quarantined} of a class that the champion lacks"
+    return words + ("; `kedge labels list` shows them" if labels.orphans or labels.quarantined else "")
 
 
 def _service(status: Status) -> RenderableType:

@@ -1,19 +1,25 @@
 """`kedge status`: how the project stands, from its rows, whether or not anything is running."""
 
 import json
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from flows.kept_labels import LabelCounts, count_labels
 from flows.workplace import Workplace
 from infra import schema
 from infra.clock import now
 from infra.database import reading
 from infra.jobs import Job, jobs
 from infra.workers import Worker, live_workers
+from models import rollouts
 from models.registry import ModelVersion
+from models.rollouts import Rollout
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,9 @@ class WorkerState:
     host: str
     version: int | None
     error: str | None
+    canary_version: int | None
+    shadow_version: int | None
+    rollout_error: str | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Status:
 
     Attributes:
         verdict: The newest; that of `last_window` is what was said when it closed.
+        trials: The canary and the shadow, where there are any.
+        labels: None where the tables cannot be read.
         watcher_silent_s: None before the first look of the watcher.
     """
 
@@ -90,6 +101,8 @@ class Status:
     last_window: WindowState | None
     last_retrain: RetrainState | None
     service: ServiceState
+    trials: tuple[Rollout, ...]
+    labels: LabelCounts | None
     watcher_silent_s: float | None
 
 
@@ -104,6 +117,8 @@ def status(place: Workplace) -> Status:
         last_window=_last_window(place),
         last_retrain=_last_retrain(place),
         service=_service(live_workers(place.engine, name)),
+        trials=rollouts.running(place.engine, name),
+        labels=_labels(place),
         watcher_silent_s=_watcher_silent_s(place),
     )
 
@@ -183,8 +198,17 @@ def _last_retrain(place: Workplace) -> RetrainState | None:
 
 
 def _service(workers: tuple[Worker, ...]) -> ServiceState:
-    states = tuple(WorkerState(worker.pid, worker.host, worker.version, worker.error) for worker in workers)
+    names = [field.name for field in fields(WorkerState)]
+    states = tuple(WorkerState(**{name: getattr(worker, name) for name in names}) for worker in workers)
     return ServiceState(up=bool(states), workers=states)
+
+
+def _labels(place: Workplace) -> LabelCounts | None:
+    try:
+        return count_labels(place)
+    except Exception as error:  # noqa: BLE001 - a store that is away must not hide what the database knows
+        logger.warning("the labels could not be counted: %s", error)
+        return None
 
 
 def _watcher_silent_s(place: Workplace) -> float | None:

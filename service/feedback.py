@@ -79,8 +79,8 @@ def keep_labels(worker: Worker, given: Sequence[Given]) -> Kept:
         Refusal: 503, the disk is full; nothing was kept.
     """
     folder = spool_folder(worker.settings)
-    labels = [Label(one.id, one.label, now(), one.labelled_by, next_sequence(folder)) for one in given]
     try:
+        labels = [Label(one.id, one.label, now(), one.labelled_by, next_sequence(folder)) for one in given]
         worker.spool.write([Frame(LABEL, encode_label(label)) for label in labels], durable=True)
     except SpoolFull as error:
         raise Refusal(503, "log_full", "the disk has no room to keep labels; send them again later") from error
@@ -96,13 +96,14 @@ def _given(item: Any, place: int) -> Given:
         raise Refusal(
             400, "bad_feedback", f'label {place} should be {{"id", "label", "labelled_by"?}}; found {_short(item)}'
         )
-    texts = (item["id"], item["label"], item.get("labelled_by") or "")
+    labelled_by = item.get("labelled_by")
+    texts = (item["id"], item["label"], "" if labelled_by is None else labelled_by)
     for text in texts:
         if not isinstance(text, str) or len(text) > _MOST_TEXT or not text.isprintable():
             raise Refusal(
                 400, "bad_feedback", f"label {place}: {_short(text)} is no text of up to {_MOST_TEXT} characters"
             )
-    if not texts[0] or not texts[1]:
+    if not texts[0] or not texts[1].strip():
         raise Refusal(400, "bad_feedback", f"label {place} has an empty id or label")
     return Given(*texts)
 
