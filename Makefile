@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test real-data quick check format up install clean bench-training bench-cache bench-throughput
+.PHONY: demo test real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
@@ -33,6 +33,9 @@ bench-cache: install  ## what the cache of frozen layers saves; about five minut
 
 bench-throughput: install  ## training images per second, where there is a GPU
 	$(BIN)/python -m tests.benchmarks.throughput
+
+bench-serving: install  ## what a request costs, beside its rivals; about ten minutes, ARGS=--quick: two
+	$(BIN)/python -m tests.benchmarks.serving $(ARGS)
 
 format: install  ## put the code into its form
 	$(BIN)/ruff check --fix .

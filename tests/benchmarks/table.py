@@ -56,17 +56,24 @@ class Row:
             raise ValueError(f"{self.what}: a goal that is not met needs its reason in a sentence")
 
 
-def write(name: str, title: str, command: str, rows: Sequence[Row], notes: Sequence[str]) -> None:
-    """Write results/NAME.md and results/NAME.json."""
+def write(
+    name: str,
+    title: str,
+    command: str,
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    surroundings: Mapping[str, str] | None = None,
+) -> None:
+    """Write results/NAME.md and results/NAME.json; surroundings: by default those of training."""
     RESULTS.mkdir(exist_ok=True)
-    environment = _environment()
-    (RESULTS / f"{name}.md").write_text(markdown(title, command, rows, notes, environment))
-    value = {"environment": environment, "rows": [_to_json(row) for row in rows]}
+    surroundings = surroundings or environment()
+    (RESULTS / f"{name}.md").write_text(markdown(title, command, rows, notes, surroundings))
+    value = {"environment": surroundings, "rows": [_to_json(row) for row in rows]}
     (RESULTS / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def markdown(
-    title: str, command: str, rows: Sequence[Row], notes: Sequence[str], environment: Mapping[str, str]
+    title: str, command: str, rows: Sequence[Row], notes: Sequence[str], surroundings: Mapping[str, str]
 ) -> str:
     """The table for people; medians, with the smallest and largest of several in parentheses."""
     names = sorted({name for row in rows for name in row.others}, key=[n for r in rows for n in r.others].index)
@@ -81,7 +88,7 @@ def markdown(
             {None: "", True: "yes", False: f"**not met**: {row.reason}"}[row.met],
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    told = [*(f"- {note}" for note in notes), "", ", ".join(f"{key} {value}" for key, value in environment.items())]
+    told = [*(f"- {note}" for note in notes), "", ", ".join(f"{key} {value}" for key, value in surroundings.items())]
     return "\n".join([f"# {title}", "", f"`{command}`", "", *lines, "", *told]) + "\n"
 
 
@@ -101,9 +108,13 @@ def _to_json(row: Row) -> dict[str, Any]:
     return {**value, "reason": row.reason} if row.reason else value
 
 
-def _environment() -> dict[str, str]:
+def environment(
+    libraries: Sequence[str] = ("torch", "timm"), further: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Where it was measured; libraries: whose versions matter; further: what else does."""
     found = {"python": platform.python_version(), "cores": str(os.cpu_count()), "machine": platform.machine()}
-    for library in ("torch", "timm"):
+    found |= further or {}
+    for library in libraries:
         try:
             found[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
