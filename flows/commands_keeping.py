@@ -14,7 +14,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 def tidy(dry_run: DryRun = False, as_json: Json = False) -> None:
     """
-    Merge the tables' small files, delete what is past its time by [retention], go on with requests to forget.
+    Merge the tables' small files, delete what is past its time (section retention), go on with requests to forget.
 
     `kedge up` does it by itself, as retention.cron says.
 

@@ -75,7 +75,7 @@ def run_demo(folder: Path, *, seed: int, keep: bool, console: Console) -> DemoRe
 
 def _live(place: Workplace, world: World, seed: int, story: Story, console: Console) -> DemoResult:
     serve = place.settings.serve
-    traffic = Traffic(f"http://{serve.host}:{serve.port}", world.traffic, seed)
+    traffic = Traffic(f"http://{serve.host}:{serve.port}", world.traffic, seed, serve.token)
     traffic.start()
     chance = np.random.default_rng([seed, 3])
     folder = place.settings.root

@@ -55,14 +55,15 @@ class Mix:
 class Traffic:
     """Sends in the background until stopped; `mix` may be replaced at any time."""
 
-    def __init__(self, url: str, digits: Sequence[Digit], seed: int) -> None:
+    def __init__(self, url: str, digits: Sequence[Digit], seed: int, token: str = "") -> None:
         self.url, self.digits = url, digits
         self.chance = np.random.default_rng([seed, 2])
         self.mix: Mix | None = None
         self.answered: list[Answered] = []
         self._stop = threading.Event()
         limits = httpx.Limits(max_connections=_CALLERS)
-        self._client = httpx.Client(base_url=url, timeout=_TIMEOUT_S, limits=limits, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False)
         self._pool = ThreadPoolExecutor(_CALLERS, thread_name_prefix="caller")
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
