@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = uvicorn.Config(
         _APPLICATIONS[given.runtime],
         factory=True,
+        http="service.punctual_http:PunctualHttp",
         host=given.host,
         port=given.port,
         workers=given.workers,
