@@ -1,5 +1,6 @@
 """What the service counts about itself; right across workers, and across workers that died."""
 
+import contextlib
 import os
 import re
 import time
@@ -35,6 +36,7 @@ class Metrics:
         self._shared = os.environ.get(_SHARED)
         self._registry = CollectorRegistry()
         self._routes = frozenset(routes)
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         home = self._registry
         self._requests = Counter("kedge_http_requests", "Requests answered", ["route", "status"], registry=home)
         self._seconds = Histogram(
@@ -93,9 +95,16 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One request was answered."""
-        route = route if route in self._routes else "other"
-        self._requests.labels(route, str(status) if str(status) in _STATUSES else "other").inc()
-        self._seconds.labels(route).observe(seconds)
+        known = self._known.get((route, status))
+        if known is None:
+            named = route if route in self._routes else "other"
+            text = str(status) if str(status) in _STATUSES else "other"
+            known = self._requests.labels(named, text), self._seconds.labels(named)
+            # Looking a label up costs more than counting; what a caller makes up is not remembered.
+            if named == route:
+                self._known[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def batch(self, images: int) -> None:
         """One forward pass was run."""
@@ -181,7 +190,8 @@ def _reap(folder: Path) -> None:
     for path in folder.glob("gauge_live*.db"):
         found = re.search(r"_(\d+)\.db$", path.name)
         if found and not _alive(int(found[1])):
-            mark_process_dead(int(found[1]), str(folder))  # type: ignore[no-untyped-call]
+            with contextlib.suppress(FileNotFoundError):  # another worker does the same in this moment
+                mark_process_dead(int(found[1]), str(folder))  # type: ignore[no-untyped-call]
 
 
 def _alive(process: int) -> bool:

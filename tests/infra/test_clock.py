@@ -1,4 +1,6 @@
+import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,3 +50,21 @@ def test_identifiers_of_one_millisecond_differ():
 )
 def test_an_identifier_of_somebody_else_has_no_time(foreign):
     assert time_of_id(foreign) is None
+
+
+def test_many_threads_and_a_forked_child_never_draw_the_same_id():
+    with ThreadPoolExecutor(8) as pool:
+        drawn = [one for part in pool.map(lambda _: [new_id() for _ in range(2000)], range(8)) for one in part]
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, "\n".join(new_id() for _ in range(300)).encode())
+        os._exit(0)
+    own = [new_id() for _ in range(300)]
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        forked = stream.read().split()
+    os.waitpid(child, 0)
+
+    assert len(set(drawn + own + forked)) == 16_600
+    assert len({one[-12:] for one in own + forked}) == 600
