@@ -190,6 +190,16 @@ def decode(data: bytes, limits: ImageLimits = _LIMITS, least_side: int = 0) -> D
     return DecodedImage(pixels, width=width, height=height, format=name)
 
 
+def pixels_of(data: bytes) -> int:
+    """Width times height as an image's header says; 0 where it cannot be read. Nothing is decoded."""
+    try:
+        check_header(data)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # noqa: BLE001 - damaged headers fail in as many ways as there are formats
+        return 0
+
+
 def resize(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
     """The image squashed to uint8 (S, S, 3), with S the preprocessing's image size."""
     size = preprocessing.image_size

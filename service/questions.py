@@ -11,11 +11,13 @@ from starlette.requests import Request
 
 from infra.clock import new_id
 from infra.settings_sections import ServeSettings
+from models.images import pixels_of
 from service.access import limited_body
 from service.classifier import Question
 from service.errors import Refusal
 
 _MOST_IMAGES = 256
+_LARGE_IMAGES = 4
 _MOST_FIELDS = 32
 _MOST_NAME, _MOST_VALUE, _MOST_ID = 64, 256, 128
 _RAW_TYPES = ("application/octet-stream", "")
@@ -40,7 +42,7 @@ async def read_questions(request: Request, serve: ServeSettings) -> Asked:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     most_bytes = int(serve.most_body_mb * 1_000_000)
     if kind == "multipart/form-data":
-        return await _form(request, most_bytes)
+        return await _form(request, serve, most_bytes)
     if not kind.startswith("image/") and kind not in _RAW_TYPES:
         raise Refusal(
             415, "unsupported_media_type", f"the body is '{kind}'; send an image as image/*, or multipart/form-data"
@@ -70,7 +72,23 @@ def read_metadata(fields: Any) -> Mapping[str, str]:
     return dict(_field(name, value) for name, value in fields.items())
 
 
-async def _form(request: Request, most_bytes: int) -> Asked:
+def check_pixels(images: Sequence[bytes], serve: ServeSettings) -> None:
+    """
+    Refuse images that are each small enough, and together would keep everybody else waiting.
+
+    Raises:
+        Refusal: 413, they have more than four times the pixels that one image may have.
+    """
+    if len(images) <= _LARGE_IMAGES:
+        return  # each is held against the limit of one when it is decoded
+    most = _LARGE_IMAGES * serve.most_megapixels
+    found = sum(map(pixels_of, images)) / 1_000_000
+    if found > most:
+        words = f"the {len(images)} images have {found:,.4g} megapixels together; one request may have {most:,.4g}"
+        raise Refusal(413, "too_many_pixels", words)
+
+
+async def _form(request: Request, serve: ServeSettings, most_bytes: int) -> Asked:
     parser = MultiPartParser(
         request.headers, limited_body(request, most_bytes), max_files=_MOST_IMAGES, max_fields=_MOST_IMAGES + 8
     )
@@ -81,12 +99,12 @@ async def _form(request: Request, most_bytes: int) -> Asked:
     except (KeyError, UnicodeDecodeError, ValueError) as error:
         raise Refusal(400, "bad_form", "the form cannot be read; is the boundary in its Content-Type?") from error
     try:
-        return await _asked(form, request)
+        return await _asked(form, request, serve)
     finally:
         await form.close()
 
 
-async def _asked(form: FormData, request: Request) -> Asked:
+async def _asked(form: FormData, request: Request, serve: ServeSettings) -> Asked:
     unknown = sorted(set(form) - {"image", "metadata", "id"})
     if unknown:
         raise Refusal(400, "bad_form", f"the form has a part '{unknown[0]}'; expected image, metadata and id")
@@ -98,6 +116,7 @@ async def _asked(form: FormData, request: Request) -> Asked:
     identifiers = [_identifier(await _text_of(part)) for part in form.getlist("id")]
     if identifiers and len(identifiers) != len(images):
         raise Refusal(400, "bad_id", f"{len(images)} images came with {len(identifiers)} ids; give one each, or none")
+    check_pixels(images, serve)
     metadata = _metadata_of_all([await _text_of(part) for part in form.getlist("metadata")], len(images))
     chosen: Sequence[str | None] = identifiers or [None] * len(images)
     questions = [_question(*parts) for parts in zip(images, metadata, chosen, strict=True)]

@@ -1,6 +1,7 @@
 import io
 import json
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.http import create_app
+from service.metrics import Metrics
+from service.spool import frames_of
 from tests.service.cards import CLASSES, Place, new_place, picture, wait_for
 
 LIGHT, DARK, RED = picture((250, 250, 250)), picture((5, 5, 5)), picture((250, 0, 0))
@@ -64,6 +67,21 @@ def test_a_raw_image_is_answered_and_logged(client, place):
     ((logged,), _) = place.spooled()
     assert (logged.id, logged.label, logged.metadata, logged.image_kept) == ("my-1", "red", {"camera": "A"}, True)
     assert (logged.image_width, logged.image_height, logged.image_format) == (40, 40, "jpeg")
+
+
+def test_a_picture_sent_again_is_kept_once_in_each_segment_that_names_it(client, place):
+    worker = client.app.state.worker
+    for _ in range(2):
+        for identifier in ("a", "b"):
+            client.post("/v1/predict", params={"id": identifier}, content=RED, headers=JPEG)
+        worker.spool.seal()
+
+    kinds = [
+        "".join(frame.kind.decode() for frame in frames_of(path)) for path in sorted(place.spool.glob("*/*.sealed"))
+    ]
+
+    # Somebody who is forgotten takes the bytes of his segment along, and a neighbour's in another must stay.
+    assert "".join(kinds) == "ippipp"
 
 
 def test_a_form_with_several_images_is_answered_in_order_with_an_error_for_the_bad_one(client, place):
@@ -135,6 +153,7 @@ def test_the_declared_type_of_an_image_is_not_believed(client):
         ({"files": {"image": LIGHT}, "data": {"metadata": "{"}}, (400, "bad_metadata")),
         ({"files": {"image": LIGHT}, "data": {"metadata": '{"a": {"b": 1}}'}}, (400, "bad_metadata")),
         ({"files": {"image": LIGHT}, "data": {"metadata": '"a"'}}, (400, "bad_metadata")),
+        ({"files": {"image": LIGHT}, "data": {"metadata": '{"\\ud800": null}'}}, (400, "bad_metadata")),
         ({"files": {"image": LIGHT}, "data": {"metadata": "[{}, {}]"}}, (400, "bad_metadata")),
         ({"files": {"image": LIGHT}, "data": {"metta": "{}"}}, (400, "bad_form")),
         ({"files": {"picture": LIGHT}}, (400, "bad_form")),
@@ -146,6 +165,49 @@ def test_the_declared_type_of_an_image_is_not_believed(client):
 )
 def test_a_request_that_cannot_be_used_says_why_and_leaves_no_record(unharmed, request_parts, expected):
     assert error_of(unharmed.post("/v1/predict", **request_parts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "begun"),
+    [
+        ("/v1/predict", "image/jpeg", LIGHT[:100]),
+        ("/v1/predict", "multipart/form-data; boundary=x", b"--x\r\n"),
+        ("/v1/feedback", "application/json", b"{"),
+        ("/v2/models/cards/infer", "application/json", b"{"),
+    ],
+)
+def test_a_caller_who_hangs_up_within_the_body_is_no_fault_of_the_service(unharmed, caplog, path, kind, begun):
+    told = [{"type": "http.request", "body": begun, "more_body": True}, {"type": "http.disconnect"}]
+    statuses = []
+
+    async def receive():
+        return told.pop(0)
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"", "root_path": "", "http_version": "1.1",
+        "scheme": "http", "server": ("127.0.0.1", 80), "headers": [(b"content-type", kind.encode())],
+    }  # fmt: skip
+    unharmed.portal.call(unharmed.app, scope, receive, send)
+
+    assert statuses[0] == 400
+    assert caplog.records == []
+
+
+def test_two_workers_may_find_the_same_dead_one_at_once(tmp_path, monkeypatch):
+    left_behind = tmp_path / "gauge_livesum_99999999.db"
+    left_behind.touch()
+
+    def overtaken(process, folder):
+        left_behind.unlink()  # by the other one, after this one had listed it
+        raise FileNotFoundError(left_behind)
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr("service.metrics.mark_process_dead", overtaken)
+
+    assert b"kedge_spool_segments 0.0" in Metrics(tmp_path / "spool", []).page()
 
 
 def test_labels_are_kept_one_or_many(client, place):
@@ -206,6 +268,25 @@ def test_the_pages_load_nothing_from_elsewhere(unharmed, page):
     assert "<script" not in text
     assert "src=" not in text
     assert "https://" not in text
+
+
+def test_images_that_are_small_one_by_one_and_too_much_together_are_refused_before_decoding(place):
+    place.champion()
+    settings = replace(place.settings, serve=replace(place.settings.serve, most_megapixels=0.01))
+    card = picture(size=95)  # 0.009 megapixels
+    with TestClient(create_app(settings)) as client:
+        four, five = (
+            client.post("/v1/predict", files=[("image", (f"{n}.jpg", card, "image/jpeg")) for n in range(count)])
+            for count in (4, 5)
+        )
+        inputs = [{"name": "image", "datatype": "BYTES", "shape": [5], "data": [b64encode(card).decode()] * 5}]
+        protocol = client.post("/v2/models/cards/infer", json={"inputs": inputs})
+
+    assert [item["label"] for item in four.json()["predictions"]] == ["light"] * 4
+    assert error_of(five) == (413, "too_many_pixels")
+    assert "the 5 images have 0.04512 megapixels together; one request may have 0.04" in five.json()["error"]["message"]
+    assert (protocol.status_code, protocol.headers["x-error-code"]) == (413, "too_many_pixels")
+    assert len(place.spooled()[0]) == 4
 
 
 def test_the_counters_have_our_names_and_fixed_labels(client):
