@@ -53,10 +53,10 @@ class Table:
         refusal: Exception | None = None
         for _ in range(_MOST_TRIES):
             table = self._open() or self._create()
-            seen = table.transaction_version(app_id)
-            if seen is not None and seen >= version:
-                return False
             try:
+                seen = table.transaction_version(app_id)
+                if seen is not None and seen >= version:
+                    return False
                 write_deltalake(
                     table,
                     columns,
@@ -266,7 +266,8 @@ def _literal(value: str | int) -> str:
 
 def _overtaken(error: Exception) -> bool:
     """Whether somebody else's commit came first, or took away the log of the version that was open."""
-    return isinstance(error, CommitFailedError) or "not found" in str(error).lower()
+    words = str(error).lower()
+    return isinstance(error, CommitFailedError) or "not found" in words or "invalid table version" in words
 
 
 def _root(storage: StorageSettings) -> str:

@@ -95,7 +95,8 @@ class Classifier:
     def __init__(self, live: LiveModel, spool: Spool, shadow: Shadow, rules: ClassifierRules, metrics: Metrics) -> None:
         self._live, self._spool, self._shadow, self._rules, self._metrics = live, spool, shadow, rules, metrics
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self._images: OrderedDict[str, None] = OrderedDict()
+        self._images: OrderedDict[str, None] = OrderedDict()  # of the segment that is being written
+        self._seals = spool.seals
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
         """One outcome for each question; an image that cannot be read is an outcome of its own."""
@@ -146,10 +147,16 @@ class Classifier:
                 raise
             logger.exception("the canary %s failed at a batch; the champion answers it", model.title)
             self._metrics.canary_failed(len(readable))
-            return self._given(lineup, lineup.champion, asked, outcomes)
+            free = [(place, question) for place, question in asked if question.version is None]
+            return self._given(lineup, lineup.champion, free, outcomes)
 
     def _logged(self, given: "Sequence[_Given]") -> "list[_Given]":
         """Write the images and then the records that name them, in one write; returns what was written."""
+        seals = self._spool.seals
+        if seals != self._seals:
+            # Each segment has the images that it names: what is kept of one must not hang on what is kept of another.
+            self._seals = seals
+            self._images.clear()
         frames: list[Frame] = []
         fresh: list[str] = []
         own: list[str] = []

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -105,9 +105,7 @@ class Client:
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = 30.0, patience_s: float = 15.0) -> None:
         """Nothing is asked yet; an address or a token that cannot be sent is a UserError."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"'{url}' is no address of a service; expected one like http://127.0.0.1:3000.")
+        parts = _parts(url)
         if not token.isascii() or not token.isprintable() or " " in token:
             raise UserError("The token has characters that no token has; copy it again, without spaces or line breaks.")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -228,6 +226,18 @@ class Client:
             # Callers that were turned away together should not all come back together.
             time.sleep(min(pause_s * random.uniform(1.0, 1.5), left_s))  # noqa: S311 - no secret
             wait_s = min(wait_s * 2, _MOST_WAIT_S)
+
+
+def _parts(url: str) -> SplitResult:
+    words = f"'{url}' is no address of a service; expected one like http://127.0.0.1:3000."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read here, or httpx complains of it
+    except ValueError as error:  # brackets that do not close, or a port that is no number
+        raise UserError(words) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(words)
+    return parts
 
 
 def _batches(images: Iterable[bytes]) -> Iterator[list[bytes]]:

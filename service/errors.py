@@ -1,11 +1,13 @@
 """Refusals with stable codes, and the one shape in which they are told."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from models.images import ImageRefused
 from service.batcher import QueueFull
@@ -57,6 +59,8 @@ def refusal_of(error: BaseException) -> Refusal | None:
             return Refusal(
                 503, "no_model", "no model answers yet; `kedge train` makes the first, GET /v1/model says more"
             )
+        case ClientDisconnect():
+            return Refusal(400, "upload_broken_off", "the caller hung up before the whole body had come")
         case LogFull() | SpoolFull():
             return Refusal(503, "log_full", "the disk has no room to log predictions; nothing is answered until it has")
         case TimeoutError():
@@ -64,7 +68,7 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return None
 
 
-def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Response:
     """The refusal as a response, with Retry-After where coming back helps."""
     all_headers = dict(headers or {})
     if refusal.status in (429, 503):
@@ -72,4 +76,6 @@ def error_response(refusal: Refusal, headers: Mapping[str, str] | None = None) -
     if refusal.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT):
         # The rest of the body was not read and will not be.
         all_headers.setdefault("Connection", "close")
-    return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=all_headers)
+    # In ASCII: a message may name half a surrogate pair, which JSON can spell and UTF-8 cannot.
+    text = json.dumps(refusal.to_json(), separators=(",", ":"))
+    return Response(text, refusal.status, all_headers, "application/json")

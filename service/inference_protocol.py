@@ -72,7 +72,7 @@ async def _infer(request: Request) -> Response:
     # The address is looked at before the body is read: a mistake in it should not cost an upload.
     model = _asked_model(request)
     asked = await uploaded(_read(request, int(worker.settings.serve.most_body_mb * 1_000_000)), worker.settings.serve)
-    check_pixels(asked.images, worker.settings.serve)
+    await check_pixels(asked.images, worker.settings.serve)
     version = model.version if "version" in request.path_params else None
     questions = [Question(new_id(), data, asked.metadata, version=version) for data in asked.images]
     futures = worker.batcher.submit(questions, deadline=time.monotonic() + worker.settings.serve.deadline_s)

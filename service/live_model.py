@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 from models.registry import CHAMPION
 from models.rollouts import CANARY, SHADOW
+from models.runtime import Runtime
 from service.lineup import Lineup, LoadedModel
 from service.pointers import Pointer, Pointers, read, read_mirror, write_mirror
 from service.resident import Resident
@@ -73,7 +74,8 @@ class LiveModel:
     @property
     def trial_error(self) -> str | None:
         """Why a canary or shadow is not tried; None where it is, or where there is none."""
-        return next((refused.reason for alias, refused in self._refused.items() if alias != CHAMPION), None)
+        refusals = tuple(self._refused.items())  # the thread that follows the pointers changes them
+        return next((refused.reason for alias, refused in refusals if alias != CHAMPION), None)
 
     @property
     def resident(self) -> tuple[int, ...]:
@@ -159,16 +161,23 @@ class LiveModel:
     ) -> LoadedModel | None:
         if pointer is None or pointer.version == champion.version:
             return None
-        model = self._loaded(pointer, old, engine)
-        if model is None:
-            return None
-        if model.runtime.artifact.classes != champion.runtime.artifact.classes:
-            self._refuse(pointer, "its classes are not those of the champion", engine)
-            return None
-        return model
+        classes = champion.runtime.artifact.classes
+        if old is not None and old.runtime.artifact.classes != classes:
+            old = None  # the champion beside it is another one now
+        return self._loaded(pointer, old, engine, classes)
 
-    def _loaded(self, pointer: Pointer, present: LoadedModel | None, engine: sa.Engine | None) -> LoadedModel | None:
-        """The version that a pointer names, loaded where it is not yet; None where it cannot be, or not now."""
+    def _loaded(
+        self,
+        pointer: Pointer,
+        present: LoadedModel | None,
+        engine: sa.Engine | None,
+        classes: Sequence[str] | None = None,
+    ) -> LoadedModel | None:
+        """
+        The version that a pointer names, loaded where it is not yet; None where it cannot be, or not now.
+
+        classes: those it must have; None = any.
+        """
         if present is not None and present.version == pointer.version:
             # Where the pointer came back to what answers, a refusal of another version is history.
             refused = self._refused.get(pointer.alias)
@@ -183,6 +192,7 @@ class LiveModel:
         begun = time.monotonic()
         try:
             runtime = self._resident.runtime(pointer.version, engine)
+            _check_classes(runtime, classes)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old model stays
             self._refuse(pointer, str(error), engine)
             return None
@@ -195,8 +205,12 @@ class LiveModel:
         self.lineup = lineup
         if old is None or old.champion.version != lineup.champion.version:
             self._before = None if old is None else old.champion.version
-            write_mirror(self._resident.folder, pointer)
             logger.info("%s answers now", lineup.champion.title)
+            try:
+                write_mirror(self._resident.folder, pointer)
+            except OSError as error:
+                # It answers all the same, as after a rollback on a full disk.
+                logger.warning("not remembered for when the database is away: %s", error)
 
     def _make_room(self, champion: Pointer, engine: sa.Engine | None) -> None:
         """Hold what answers and what a rollback would return to, and nothing else."""
@@ -224,3 +238,8 @@ class LiveModel:
         if engine is not None and not again:
             facts = {"alias": pointer.alias, "version": pointer.version, "worker": self._sign_in.slot, "reason": reason}
             Ledger(engine).append("serving", "refused", facts)
+
+
+def _check_classes(runtime: Runtime, classes: Sequence[str] | None) -> None:
+    if classes is not None and runtime.artifact.classes != classes:
+        raise ValueError("its classes are not those of the champion")

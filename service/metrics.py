@@ -1,6 +1,7 @@
 """What the service counts about itself; right across workers, and across workers that died."""
 
 import contextlib
+import logging
 import os
 import re
 import time
@@ -15,12 +16,17 @@ from prometheus_client.registry import Collector
 
 from service.spool import OPEN, SEALED
 
+logger = logging.getLogger(__name__)
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 _STATUSES = ("200", "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "500", "503")
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
+# One for each kind of number that is counted below, and more than all routes and statuses take.
+_FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemin", "gauge_livemax")
+_FILE_BYTES = 1 << 17
 
 
 class Metrics:
@@ -34,6 +40,8 @@ class Metrics:
         self._spool = spool
         # Where workers share a folder, the page is put together from files, not from a registry of this process.
         self._shared = os.environ.get(_SHARED)
+        if self._shared is not None:
+            _reserve(Path(self._shared))
         self._registry = CollectorRegistry()
         self._routes = frozenset(routes)
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
@@ -183,6 +191,21 @@ class _SpoolCollector(Collector):
         yield GaugeMetricFamily("kedge_spool_segments", "Segments not shipped yet", value=len(sizes))
         age = time.time() - oldest if sizes else 0.0
         yield GaugeMetricFamily("kedge_spool_oldest_age_seconds", "Since the oldest was last written", value=age)
+
+
+def _reserve(folder: Path) -> None:
+    """
+    Make room on the disk for all that this process will count.
+
+    Its files are mapped into memory: once a disk is full, touching a page that has no room there kills the process.
+    """
+    for kind in _FILES:
+        try:
+            with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+        except OSError as error:
+            logger.warning("no room for the counters in %s: %s", folder, error)
 
 
 def _reap(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """From an HTTP request to questions: one raw image, or a form with several."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def read_metadata(fields: Any) -> Mapping[str, str]:
     return dict(_field(name, value) for name, value in fields.items())
 
 
-def check_pixels(images: Sequence[bytes], serve: ServeSettings) -> None:
+async def check_pixels(images: Sequence[bytes], serve: ServeSettings) -> None:
     """
     Refuse images that are each small enough, and together would keep everybody else waiting.
 
@@ -82,7 +83,8 @@ def check_pixels(images: Sequence[bytes], serve: ServeSettings) -> None:
     if len(images) <= _LARGE_IMAGES:
         return  # each is held against the limit of one when it is decoded
     most = _LARGE_IMAGES * serve.most_megapixels
-    found = sum(map(pixels_of, images)) / 1_000_000
+    # A header may be long: whoever waits for something else must not wait for this.
+    found = await asyncio.to_thread(lambda: sum(map(pixels_of, images))) / 1_000_000
     if found > most:
         words = f"the {len(images)} images have {found:,.4g} megapixels together; one request may have {most:,.4g}"
         raise Refusal(413, "too_many_pixels", words)
@@ -92,6 +94,8 @@ async def _form(request: Request, serve: ServeSettings, most_bytes: int) -> Aske
     parser = MultiPartParser(
         request.headers, limited_body(request, most_bytes), max_files=_MOST_IMAGES, max_fields=_MOST_IMAGES + 8
     )
+    # Never through a file: the body is limited, its images are wanted in memory, and a disk may be full.
+    parser.spool_max_size = most_bytes
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -116,7 +120,7 @@ async def _asked(form: FormData, request: Request, serve: ServeSettings) -> Aske
     identifiers = [_identifier(await _text_of(part)) for part in form.getlist("id")]
     if identifiers and len(identifiers) != len(images):
         raise Refusal(400, "bad_id", f"{len(images)} images came with {len(identifiers)} ids; give one each, or none")
-    check_pixels(images, serve)
+    await check_pixels(images, serve)
     metadata = _metadata_of_all([await _text_of(part) for part in form.getlist("metadata")], len(images))
     chosen: Sequence[str | None] = identifiers or [None] * len(images)
     questions = [_question(*parts) for parts in zip(images, metadata, chosen, strict=True)]

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from infra.objects import open_objects
 from infra.settings import Settings
+from models.artifact import ArtifactCorrupt, read_artifact
 from models.golden import check_golden
 from models.registry import Registry
 from models.runtime import Runtime
@@ -58,14 +59,24 @@ class Resident:
             self._tidy(wanted)
 
     def _loaded(self, version: int, engine: sa.Engine | None) -> Runtime:
-        folder = self.folder / str(version)
-        if engine is not None:
-            folder = Registry(engine, open_objects(self._storage), self._name).fetch(version, self.folder)
+        folder = self.folder / str(version) if engine is None else self._fetched(version, engine)
         runtime = Runtime.open(folder, provider=self._serve.provider, threads=self._serve.threads)
         runtime.warm_up(self._serve.batch_images)
         check = check_golden(runtime)
         logger.info("%s:%d %s", self._name, version, check.words)
         return runtime
+
+    def _fetched(self, version: int, engine: sa.Engine) -> Path:
+        """The folder of the version; while the store is away, as it was fetched before, if it is whole."""
+        registry = Registry(engine, open_objects(self._storage), self._name)
+        try:
+            return registry.fetch(version, self.folder)
+        except Exception as error:
+            folder = self.folder / str(version)
+            if not _is_whole(folder, registry.version(version).onnx_sha256):
+                raise
+            logger.warning("%s:%d is taken as it was fetched before: %s", self._name, version, error)
+            return folder
 
     def _tidy(self, wanted: set[int]) -> None:
         """Fetched files of versions long gone; some are kept, for a rollback while the store is away."""
@@ -73,6 +84,14 @@ class Resident:
         for old in folders[:-_KEPT_FOLDERS]:
             if old.name not in {str(version) for version in wanted}:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_whole(folder: Path, sha256: str) -> bool:
+    """Whether the folder holds the graph that was registered, and a record that names it."""
+    try:
+        return read_artifact(folder).onnx_sha256 == sha256
+    except ArtifactCorrupt:
+        return False
 
 
 def _age(path: Path) -> float:

@@ -52,15 +52,19 @@ _TIDY_AFTER_COMMITS = 50
 _LOOK_AT_DRAIN_S = 0.5
 
 
+class ShipperBusy(UserError):
+    """Another shipper has this home."""
+
+
 class Shipper:
     """Ships the spool of one project; holds the home's shipper lock from the start to `close`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.folder = spool_folder(settings)
-        self._lock_handle = _lock(self.folder)
         self.log = PredictionLog(settings.storage)
         self.objects = open_objects(settings.storage)
+        self._lock_handle = _lock(self.folder)
         self._engine: sa.Engine | None = None
         self._tidied_at = time.monotonic()
         self._tidied_commits = self._beaten_at = 0.0
@@ -244,8 +248,8 @@ def drain(settings: Settings) -> None:
 def _ship_once(settings: Settings) -> None:
     try:
         shipper = Shipper(settings)
-    except UserError:
-        return  # another one is at it
+    except ShipperBusy:
+        return
     try:
         shipper.ship_all()
     except Exception as error:
@@ -281,7 +285,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
-        raise UserError(
+        raise ShipperBusy(
             f"Another shipper is moving the predictions of {folder.parent}. One is enough; stop it first, "
             "or let it work."
         ) from error

@@ -45,9 +45,12 @@ class SignIn:
             "started_at": self._started_at,
             "seen_at": now(),
         }
-        with writing(engine) as connection:
-            connection.execute(sa.delete(schema.serving_workers).where(schema.serving_workers.c.id == self.slot))
-            connection.execute(sa.insert(schema.serving_workers).values(**row))
+        try:
+            with writing(engine) as connection:
+                connection.execute(sa.delete(schema.serving_workers).where(schema.serving_workers.c.id == self.slot))
+                connection.execute(sa.insert(schema.serving_workers).values(**row))
+        except sa.exc.SQLAlchemyError as problem:
+            logger.warning("could not sign in, it is tried again in %g s: %s", _EVERY_S, problem)
         self._written_at = time.monotonic()
 
     def off(self, engine: sa.Engine) -> None:

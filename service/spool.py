@@ -74,6 +74,9 @@ class Spool:
     One worker's slot, owned by a file lock until `close`; `write` may be called from several threads.
 
     The slot's name is stable: a worker that is started again gets the slot of the one that died.
+
+    Attributes:
+        seals: how many segments were completed; while it stays the same, one segment takes what is written.
     """
 
     def __init__(self, folder: Path, limits: SpoolLimits) -> None:
@@ -88,6 +91,7 @@ class Spool:
         self._size = 0
         self._opened_at = 0.0
         self._dirty = False
+        self.seals = 0
         self._no_room = self._why_no_room()
         self._stop = threading.Event()
         self._flusher = threading.Thread(target=self._flush_loop, name="spool-flush", daemon=True)
@@ -173,12 +177,14 @@ class Spool:
         if self._handle is None:
             return
         os.fdatasync(self._handle)
-        os.close(self._handle)
-        self._handle, self._dirty = None, False
+        # While it has no new name it is still the one that is written: no later segment may be shipped before it.
         if self._size:
             self._path.rename(self._path.with_suffix(SEALED))
         else:
             self._path.unlink()
+        handle, self._handle, self._dirty = self._handle, None, False
+        self.seals += 1
+        os.close(handle)
 
     def _flush_loop(self) -> None:
         looked_at = 0.0
@@ -322,10 +328,14 @@ def next_sequence(folder: Path) -> int:
     Raises:
         SpoolFull: the disk has no room to remember the number, so that none is given.
     """
-    handle = os.open(folder / "sequence", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(folder / "sequence", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SpoolFull(f"{folder / 'sequence'} cannot be made: {error}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        before = int(os.pread(handle, 32, 0) or b"0")
+        text = os.pread(handle, 32, 0)
+        before = int(text) if text.isdigit() else 0  # a power cut may leave zeros where the number was
         sequence = max(time.time_ns() // 1000, before + 1)
         os.pwrite(handle, b"%020d" % sequence, 0)
         return sequence

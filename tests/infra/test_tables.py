@@ -273,6 +273,18 @@ def test_nothing_of_a_deleted_row_is_left_once_the_history_is_shed(tmp_path):
     assert table.append_once("a-0", 4, rows(4, count=1))
 
 
+def test_an_append_through_a_handle_whose_log_was_shed_begins_again(tmp_path, monkeypatch):
+    table = table_in(tmp_path)
+    for segment in (1, 2, 3):
+        table.append_once("a-0", segment, rows(segment, count=1))
+    fresh, stale = table._open, [table._open()]
+    table.shed_history()
+    monkeypatch.setattr(table, "_open", lambda: stale.pop() if stale else fresh())
+
+    assert table.append_once("a-0", 4, rows(4, count=1))
+    assert (stale, len(ids(table)), table.newest("a-0")) == ([], 4, 4)
+
+
 @pytest.mark.slow
 def test_deleting_and_shedding_beside_two_shippers_loses_nothing_and_doubles_nothing(tmp_path):
     faults: list[Exception] = []

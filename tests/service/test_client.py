@@ -271,7 +271,9 @@ def test_nobody_at_the_address_is_said_clearly():
         client.predict(b"image")
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:3000", "ftp://host", "http://", "localhost"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:3000", "ftp://host", "http://", "localhost", "http://a:b", "http://[::1"]
+)
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(url):
     with pytest.raises(UserError, match="is no address of a service"):
         Client(url)

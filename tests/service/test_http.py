@@ -1,10 +1,16 @@
 import io
 import json
+import os
+import subprocess
+import sys
+import threading
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -101,6 +107,36 @@ def test_a_form_with_one_image_is_answered_like_a_raw_one(client):
     answer = client.post("/v1/predict", files={"image": LIGHT}, data={"id": "mine"}).json()
 
     assert (answer["id"], answer["label"]) == ("mine", "light")
+
+
+def test_a_large_image_in_a_form_needs_no_room_on_a_disk(client, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+
+    answer = client.post("/v1/predict", files={"image": buffer.getvalue()})
+
+    assert len(buffer.getvalue()) > 1_100_000
+    assert answer.status_code == 200, answer.text
+
+
+def test_headers_that_take_their_time_keep_nobody_else_waiting(client, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_):
+        begun.set()
+        return int(not go_on.wait(10))
+
+    monkeypatch.setattr("service.questions.pixels_of", slow)
+    with ThreadPoolExecutor(1) as pool:
+        form = pool.submit(client.post, "/v1/predict", files=[("image", RED)] * 5)
+        assert begun.wait(10)
+        alive = client.get("/livez").status_code
+        slowly = not form.done()
+        go_on.set()
+
+    assert (alive, slowly, form.result().status_code) == (200, True, 200)
 
 
 def test_each_image_of_a_form_may_have_its_own_id_and_metadata(client, place):
@@ -208,6 +244,26 @@ def test_two_workers_may_find_the_same_dead_one_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("service.metrics.mark_process_dead", overtaken)
 
     assert b"kedge_spool_segments 0.0" in Metrics(tmp_path / "spool", []).page()
+
+
+def test_counters_have_their_room_on_the_disk_before_anything_is_counted(tmp_path):
+    counting = (
+        "from pathlib import Path\n"
+        "from service.metrics import _STATUSES, Metrics\n"
+        "routes = [f'/v2/models/{{name}}/a-route-{number}' for number in range(20)]\n"
+        "metrics = Metrics(Path('spool'), routes)\n"
+        "for route in routes:\n"
+        "    for status in _STATUSES:\n"
+        "        metrics.request(route, int(status), 0.1)\n"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", counting], env=environment, check=True)
+
+    facts = [path.stat() for path in tmp_path.glob("*.db")]
+
+    # The files are mapped: on a full disk, a page without a block of its own would be the end of the worker.
+    assert [one.st_size for one in facts] == [1 << 17] * 5
+    assert all(one.st_blocks * 512 >= one.st_size for one in facts)
 
 
 def test_labels_are_kept_one_or_many(client, place):

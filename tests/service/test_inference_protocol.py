@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from models import rollouts
+from models.runtime import Runtime
 from service.client import Client, Feedback
 from service.errors import Refusal
 from service.http import create_app
@@ -295,6 +296,28 @@ def test_the_champion_can_be_asked_by_its_version_while_a_canary_answers_everybo
         anybody = http.post(INFER, json=text_of(LIGHT))
 
     assert [outputs_of(response)["version"] for response in (pinned, anybody)] == [[1], [2]]
+
+
+def test_who_insists_on_a_canary_that_fails_is_not_answered_by_the_champion(place, monkeypatch):
+    place.champion()
+    canary = place.version(sharpness=2.0)
+    rollouts.start(place.registry.engine, "cards", rollouts.CANARY, canary, share=1.0, actor="test", reason="test")
+    with TestClient(create_app(place.settings)) as http:
+        wait_for(lambda: http.get(f"/v2/models/cards/versions/{canary}/ready").status_code == 200)
+        run = Runtime.run
+
+        def broken(self, batch):
+            if self.artifact.onnx_sha256 == place.registry.version(canary).onnx_sha256:
+                raise RuntimeError("out of memory")
+            return run(self, batch)
+
+        monkeypatch.setattr(Runtime, "run", broken)
+
+        pinned = http.post(f"/v2/models/cards/versions/{canary}/infer", json=text_of(LIGHT))
+        anybody = http.post(INFER, json=text_of(LIGHT))
+
+    assert error_of(pinned) == (503, "version_changed")
+    assert outputs_of(anybody)["version"] == [1]
 
 
 def test_counters_know_the_route_and_not_what_a_caller_makes_up(cards):

@@ -1,5 +1,6 @@
 """The line-up follows the pointers: what is held ready, what is let go, what is refused and written down."""
 
+import errno
 import gc
 import json
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from infra.files import sha256_of
 from infra.ledger import Ledger
+from infra.workers import live_workers
 from models.runtime import Runtime
 from service.live_model import LiveModel
 from tests.service.cards import write_candidate
@@ -138,6 +140,65 @@ def test_a_worker_starts_from_its_mirror_while_the_database_is_away(place, live)
 
     assert (other.current and other.current.version, other.lineup and other.lineup.canary) == (1, None)
     other.close()
+
+
+def test_a_worker_starts_from_what_it_fetched_while_the_store_is_away(place, live):
+    place.champion()
+    live.look()
+    objects = place.settings.storage.home / "objects"
+    objects.rename(objects.with_suffix(".away"))
+
+    other = LiveModel(place.settings, "slot-1")
+    other.look()
+
+    assert (other.current and other.current.version, other.error) == (1, None)
+    other.close()
+
+
+def test_what_was_fetched_and_then_damaged_is_not_taken_for_the_store(place, live):
+    place.champion()
+    live.look()
+    home = place.settings.storage.home
+    (home / "objects").rename(home / "objects.away")
+    (home / "serving/cards/1/model.onnx").write_bytes(b"damaged")
+
+    other = LiveModel(place.settings, "slot-1")
+    other.look()
+
+    assert other.lineup is None
+    assert "lacks model.onnx" in (other.error or "")
+    other.close()
+
+
+def test_a_database_that_takes_no_rows_is_told_of_every_two_seconds_and_not_at_every_look(place, live, caplog):
+    place.champion()
+    with place.registry.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER no_room BEFORE INSERT ON serving_workers BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+
+    for _ in range(5):
+        live.look()
+
+    assert (live.current and live.current.version) == 1
+    assert [record.levelname for record in caplog.records if "could not sign in" in record.message] == ["WARNING"]
+
+
+def test_a_disk_without_room_for_the_mirror_hides_no_swap(place, monkeypatch):
+    told = []
+    live = LiveModel(place.settings, "slot-0", on_change=lambda live: told.append(live.current.version))
+    place.champion()
+    live.look()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr("service.live_model.write_mirror", full)
+    promote(place, live, place.version(sharpness=6.0))
+
+    assert told == [1, 2]
+    assert [worker.version for worker in live_workers(place.registry.engine, "cards")] == [2]
+    live.close()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 from starlette.testclient import TestClient
@@ -187,8 +188,10 @@ def test_a_trial_with_other_classes_is_refused(place, client):
     try_out(place, SHADOW, version)
 
     wait_for(lambda: client.get("/v1/model").json()["trial_error"])
+    time.sleep(2.5)  # it tries again after one second, and after two more
 
     assert "its classes are not those of the champion" in client.get("/v1/model").json()["trial_error"]
+    assert [row.kind for row in Ledger(place.registry.engine).rows("serving")] == ["refused"]
 
 
 def test_a_trial_ends_and_everything_is_the_champions_again(place, client):

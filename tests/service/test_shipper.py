@@ -21,7 +21,7 @@ from models.prediction import Label, Prediction
 from monitoring.prediction_log import image_key
 from service import commands
 from service.records import encode_label, encode_prediction
-from service.shipper import Shipper
+from service.shipper import Shipper, drain
 from service.spool import DAMAGED, IMAGE, LABEL, OPEN, PREDICTION, SEALED, SHIPPED, Frame, Spool, SpoolLimits
 from tests.service.cards import Place
 
@@ -375,6 +375,15 @@ def test_a_drain_takes_what_is_being_forgotten_out_of_damaged_files(place, spool
 
     assert done.returncode == 0, done.stderr
     assert files(place, DAMAGED) == ["000000000008.damaged"]
+
+
+def test_a_drain_with_an_address_that_is_none_says_so_instead_of_waiting(place, spool):
+    spool.write([answered("a")])
+    spool.seal()
+    storage = replace(place.settings.storage, objects="ftp://elsewhere")
+
+    with pytest.raises(UserError, match=r"storage\.objects is 'ftp://elsewhere'"):
+        drain(replace(place.settings, storage=storage))
 
 
 def test_a_drain_that_cannot_ship_says_why_and_keeps_everything(place, spool):

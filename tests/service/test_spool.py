@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -181,6 +182,35 @@ def test_sequences_rise_even_when_the_clock_does_not(tmp_path):
     (tmp_path / "sequence").write_text(str(far))
 
     assert [next_sequence(tmp_path) for _ in range(3)] == [far + 1, far + 2, far + 3]
+
+
+def test_a_number_that_a_power_cut_wiped_out_is_given_anew(tmp_path):
+    (tmp_path / "sequence").write_bytes(bytes(20))
+
+    first = next_sequence(tmp_path)
+
+    assert next_sequence(tmp_path) > first >= time.time_ns() // 1000 - 5_000_000
+
+
+def test_a_segment_that_cannot_be_renamed_stays_the_one_that_is_written(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, replace(ROOMY, seal_bytes=1))
+    rename = Path.rename
+    room = [False, True]
+
+    def once_full(path, target):
+        if not room.pop(0):
+            raise OSError(errno.ENOSPC, "no room for a longer name")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", once_full)
+
+    spool.write([A])
+    spool.write([B])
+    spool.close()
+
+    # A later one would be shipped first, and this one then taken for shipped.
+    assert [path.name for path in segments(spool.folder, SEALED)] == ["000000000001.sealed"]
+    assert written(spool.folder) == [A, B]
 
 
 def test_a_prediction_survives_its_trip_through_bytes():
