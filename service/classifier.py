@@ -19,7 +19,8 @@ from service.metrics import Metrics
 from service.records import encode_prediction
 from service.rollout import Shadow, Shown, is_chosen
 from service.seeing import Seen, see
-from service.spool import IMAGE, PREDICTION, Frame, Spool, SpoolFull
+from service.segments import IMAGE, PREDICTION, Frame
+from service.spool import Spool, SpoolFull
 
 logger = logging.getLogger(__name__)
 

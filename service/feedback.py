@@ -13,7 +13,9 @@ from models.prediction import Label
 from service.access import limited_body
 from service.errors import Refusal
 from service.records import encode_label
-from service.spool import LABEL, Frame, SpoolFull, next_sequence
+from service.segments import LABEL, Frame
+from service.sequence import next_sequence
+from service.spool import SpoolFull
 from service.worker import Worker, spool_folder
 
 _MOST_LABELS = 10_000

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from service.spool import OPEN, SEALED
+from service.segments import OPEN, SEALED
 
 logger = logging.getLogger(__name__)
 

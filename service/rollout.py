@@ -20,7 +20,8 @@ from service.live_model import LiveModel
 from service.metrics import Metrics
 from service.records import encode_shadow
 from service.seeing import Seen, see
-from service.spool import SHADOW, Frame, Spool, SpoolFull
+from service.segments import SHADOW, Frame
+from service.spool import Spool, SpoolFull
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.prediction import Label, Prediction, ShadowAnswer
 from service.records import decode_label, decode_prediction, decode_shadow
-from service.spool import DAMAGED, IMAGE, LABEL, PREDICTION, SHADOW, frames_of
+from service.segments import DAMAGED, IMAGE, LABEL, PREDICTION, SHADOW, frames_of
 
 _DIGEST_BYTES = 32
 

@@ -28,18 +28,9 @@ from infra.objects import open_objects
 from infra.settings import Settings
 from monitoring.prediction_log import PredictionLog, image_key
 from service.http import project_settings
+from service.segments import DAMAGED, OPEN, SEALED, SHIPPED, recover, segments, whole_bytes
 from service.shipment import drop_damaged, images_in, records_in
-from service.spool import (
-    DAMAGED,
-    OPEN,
-    SEALED,
-    SHIPPED,
-    borrowed,
-    recover,
-    segments,
-    slots,
-    whole_bytes,
-)
+from service.slots import borrowed, slots
 from service.worker import leave_with_parent, spool_folder
 
 logger = logging.getLogger(__name__)

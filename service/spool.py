@@ -1,54 +1,29 @@
 """
-The record of every answer on local disk: append-only frames, written before the answer leaves.
+The record of every answer on local disk, written before the answer leaves.
 
-A frame is `length, CRC-32, kind, payload`. One segment file holds image bytes, predictions and labels in the order in
-which they happened, so that one write makes an answer durable against a killed process, one `fdatasync`
-against a power cut, and one scan repairs a torn tail.
-
-    spool/<slot>/lock                  held by the process that writes the slot, or repairs it
-    spool/<slot>/000000000007.open     being written
-    spool/<slot>/000000000007.sealed   complete, waiting to be shipped
-    spool/<slot>/000000000007.shipped  empty: remembers the highest number, so that none is used twice
-    spool/<slot>/000000000007.damaged  what could not be read of it, for a person to look at
+`service.segments` says how it lies there, `service.slots` who may write where.
 """
 
-import contextlib
 import errno
-import fcntl
 import logging
 import os
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.clock import new_id
-from infra.files import write_atomically
+from service.segments import OPEN, SEALED, Frame, encode_frame, highest, recover, waiting_bytes
+from service.slots import claim
 
 logger = logging.getLogger(__name__)
 
-IMAGE, PREDICTION, LABEL, SHADOW = b"i", b"p", b"l", b"s"
-OPEN, SEALED, SHIPPED, DAMAGED = ".open", ".sealed", ".shipped", ".damaged"
-
-_HEAD = struct.Struct("<IIc")  # payload bytes, CRC-32 of kind and payload, kind
-_MOST_PAYLOAD = 1 << 30
 _FLUSH_S = 0.1
 _FREE_CHECK_S = 1.0
 
 
 class SpoolFull(Exception):
     """There is no room for a record; nothing of it was kept."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One record: its kind and its encoded content."""
-
-    kind: bytes
-    payload: bytes
 
 
 @dataclass(frozen=True)
@@ -81,7 +56,7 @@ class Spool:
 
     def __init__(self, folder: Path, limits: SpoolLimits) -> None:
         self.limits = limits
-        self.slot, self._lock_handle = _claim(folder)
+        self.slot, self._lock_handle = claim(folder)
         self.folder = folder / self.slot
         recover(self.folder)
         self._next = highest(self.folder) + 1
@@ -222,163 +197,6 @@ class Spool:
                 "(serve.most_spool_mb); is the shipper running, and the object store there?"
             )
         return ""
-
-
-def encode_frame(frame: Frame) -> bytes:
-    """The frame as it lies in a segment."""
-    checksum = zlib.crc32(frame.payload, zlib.crc32(frame.kind))
-    return _HEAD.pack(len(frame.payload), checksum, frame.kind) + frame.payload
-
-
-def frames_of(path: Path) -> Iterator[Frame]:
-    """The whole frames of a segment, up to its end or to the first one that is torn or damaged."""
-    with path.open("rb") as file:
-        while True:
-            head = file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                return
-            length, checksum, kind = _HEAD.unpack(head)
-            payload = file.read(length) if length <= _MOST_PAYLOAD else b""
-            if len(payload) != length or zlib.crc32(payload, zlib.crc32(kind)) != checksum:
-                return
-            yield Frame(kind, payload)
-
-
-def whole_bytes(path: Path) -> int:
-    """How much of a segment is whole frames: its size, unless its tail is torn or damaged."""
-    return sum(_HEAD.size + len(frame.payload) for frame in frames_of(path))
-
-
-def recover(folder: Path) -> None:
-    """
-    Cut the torn tail of a segment whose writer died and seal it; the caller holds the slot's lock.
-
-    A killed process tears nothing: it loses a write or keeps it. A tail is torn by a power cut, and then
-    those answers were written but had not reached the disk yet. A bad sector tears in the middle: what is cut off
-    is kept beside it as a `.damaged` file, for there may be whole frames in it.
-    """
-    for path in segments(folder, OPEN):
-        whole = whole_bytes(path)
-        size = path.stat().st_size
-        with path.open("r+b") as file:
-            if whole < size:
-                file.seek(whole)
-                _set_aside(path, file.read())
-            file.truncate(whole)
-            os.fsync(file.fileno())
-        if whole:
-            path.rename(path.with_suffix(SEALED))
-        else:
-            path.unlink()
-
-
-def _set_aside(path: Path, torn: bytes) -> None:
-    """Before the cut, so that a recovery that is broken off finds the tail still there."""
-    try:
-        write_atomically(path.with_suffix(DAMAGED), torn)
-    except OSError:
-        # A full disk must not keep a worker from starting: answers are worth more than a tail that nobody can read.
-        logger.exception("%s: the last %d bytes are torn and were lost", path, len(torn))
-        return
-    logger.warning("%s: the last %d bytes are torn; they are kept as %s", path, len(torn), DAMAGED)
-
-
-def segments(folder: Path, suffix: str) -> list[Path]:
-    """The slot's segments in one state, oldest first."""
-    return sorted(folder.glob(f"*{suffix}"))
-
-
-def highest(folder: Path) -> int:
-    """The highest segment number that the slot ever used; 0 before the first."""
-    return max((int(path.stem) for path in folder.iterdir() if path.stem.isdecimal()), default=0)
-
-
-def waiting_bytes(folder: Path) -> int:
-    """The size of everything in a spool that was not shipped yet, over all its slots."""
-    total = 0
-    for path in (*folder.glob(f"*/*{OPEN}"), *folder.glob(f"*/*{SEALED}")):
-        with contextlib.suppress(FileNotFoundError):  # sealed or shipped in this moment
-            total += path.stat().st_size
-    return total
-
-
-def slots(folder: Path) -> Iterable[Path]:
-    """Every slot of a spool."""
-    return sorted(path.parent for path in folder.glob("*/lock"))
-
-
-@contextlib.contextmanager
-def borrowed(folder: Path) -> Iterator[bool]:
-    """Hold a slot's lock for a moment if nobody else does; the value says whether."""
-    handle = _lock(folder)
-    try:
-        yield handle is not None
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def next_sequence(folder: Path) -> int:
-    """
-    A number for a label that is higher than every number given before in this spool, by any process.
-
-    Microseconds since 1970, so that several machines sort nearly as their clocks do, but never backwards:
-    a clock that jumps back only makes it count by one.
-
-    Raises:
-        SpoolFull: the disk has no room to remember the number, so that none is given.
-    """
-    try:
-        handle = os.open(folder / "sequence", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SpoolFull(f"{folder / 'sequence'} cannot be made: {error}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        text = os.pread(handle, 32, 0)
-        before = int(text) if text.isdigit() else 0  # a power cut may leave zeros where the number was
-        sequence = max(time.time_ns() // 1000, before + 1)
-        os.pwrite(handle, b"%020d" % sequence, 0)
-        return sequence
-    except OSError as error:
-        raise SpoolFull(f"{folder / 'sequence'} cannot be written: {error}") from error
-    finally:
-        os.close(handle)
-
-
-def _claim(folder: Path) -> tuple[str, int]:
-    """The first slot that nobody holds. Its name contains the spool's own id, so that no two homes share one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    home = _home_id(folder)
-    number = 0
-    while True:
-        slot = f"{home}-{number}"
-        (folder / slot).mkdir(exist_ok=True)
-        handle = _lock(folder / slot)
-        if handle is not None:
-            return slot, handle
-        number += 1
-
-
-def _home_id(folder: Path) -> str:
-    path = folder / "id"
-    handle = os.open(folder / "id.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not path.exists():
-            write_atomically(path, new_id()[-12:])
-        return path.read_text().strip()
-    finally:
-        os.close(handle)
-
-
-def _lock(folder: Path) -> int | None:
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def _free_bytes(folder: Path) -> int:

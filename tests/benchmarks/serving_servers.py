@@ -15,7 +15,8 @@ from infra.objects import open_objects
 from infra.settings import Settings, load
 from models.registry import Registry
 from service import commands
-from service.spool import OPEN, PREDICTION, SEALED, frames_of, segments, slots
+from service.segments import OPEN, PREDICTION, SEALED, frames_of, segments
+from service.slots import slots
 from service.worker import spool_folder
 from tests.benchmarks.serving_rivals import MODEL, WORKERS
 

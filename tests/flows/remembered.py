@@ -17,7 +17,8 @@ from infra.clock import now
 from models.prediction import Label, Prediction, ShadowAnswer
 from monitoring.prediction_log import image_key
 from service.records import encode_label, encode_prediction, encode_shadow
-from service.spool import IMAGE, LABEL, PREDICTION, SHADOW, Frame, Spool, SpoolLimits
+from service.segments import IMAGE, LABEL, PREDICTION, SHADOW, Frame
+from service.spool import Spool, SpoolLimits
 
 ROOMY = SpoolLimits(3600, 10**9, 0)
 

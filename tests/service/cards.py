@@ -30,7 +30,7 @@ from models.registry import Registry
 from models.runtime import Graph, Runtime
 from service import commands
 from service.records import decode_label, decode_prediction
-from service.spool import LABEL, OPEN, PREDICTION, SEALED, frames_of
+from service.segments import LABEL, OPEN, PREDICTION, SEALED, frames_of
 
 CLASSES = ("dark", "light", "red")
 SIZE = 16

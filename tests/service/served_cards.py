@@ -8,8 +8,8 @@ from pathlib import Path
 import uvicorn
 
 from service.http import create_app
+from service.segments import OPEN
 from service.shipper import Shipper
-from service.spool import OPEN
 from tests.service.cards import Place, answers, new_place, wait_for
 
 

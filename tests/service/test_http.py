@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from service.http import create_app
 from service.metrics import Metrics
-from service.spool import frames_of
+from service.segments import frames_of
 from tests.service.cards import CLASSES, Place, new_place, picture, wait_for
 
 LIGHT, DARK, RED = picture((250, 250, 250)), picture((5, 5, 5)), picture((250, 0, 0))

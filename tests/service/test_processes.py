@@ -20,7 +20,7 @@ from infra.schema import heartbeats, serving_workers
 from monitoring.prediction_log import PredictionLog, image_key
 from service import commands
 from service.client import Client, Feedback, ServiceRefused
-from service.spool import OPEN, SEALED
+from service.segments import OPEN, SEALED
 from tests.service.cards import Place, answers, picture, wait_for, workers_of
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,8 @@ from service.http import create_app
 from service.lineup import LoadedModel
 from service.records import decode_shadow
 from service.rollout import is_chosen
-from service.spool import OPEN, SEALED, frames_of
-from service.spool import SHADOW as SHADOW_FRAME
+from service.segments import OPEN, SEALED, frames_of
+from service.segments import SHADOW as SHADOW_FRAME
 from tests.service.cards import Place, picture, wait_for, write_candidate
 
 JPEG = {"Content-Type": "image/jpeg"}

@@ -21,8 +21,9 @@ from models.prediction import Label, Prediction
 from monitoring.prediction_log import image_key
 from service import commands
 from service.records import encode_label, encode_prediction
+from service.segments import DAMAGED, IMAGE, LABEL, OPEN, PREDICTION, SEALED, SHIPPED, Frame
 from service.shipper import Shipper, drain
-from service.spool import DAMAGED, IMAGE, LABEL, OPEN, PREDICTION, SEALED, SHIPPED, Frame, Spool, SpoolLimits
+from service.spool import Spool, SpoolLimits
 from tests.service.cards import Place
 
 ROOMY = SpoolLimits(3600, 10**9, 0)

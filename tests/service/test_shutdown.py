@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service import commands
-from service.spool import OPEN
+from service.segments import OPEN
 from tests.service.cards import Place, answers, picture, wait_for, workers_of
 
 pytestmark = pytest.mark.slow

@@ -15,24 +15,22 @@ import pytest
 from infra.clock import new_id, time_of_id
 from models.prediction import Label, Prediction
 from service.records import decode_label, decode_prediction, encode_label, encode_prediction
-from service.spool import (
+from service.segments import (
     LABEL,
     OPEN,
     PREDICTION,
     SEALED,
     SHIPPED,
     Frame,
-    Spool,
-    SpoolFull,
-    SpoolLimits,
-    borrowed,
     frames_of,
     highest,
-    next_sequence,
     segments,
     waiting_bytes,
     whole_bytes,
 )
+from service.sequence import next_sequence
+from service.slots import borrowed
+from service.spool import Spool, SpoolFull, SpoolLimits
 
 ROOMY = SpoolLimits(seal_s=3600, least_free_bytes=0)
 A, B, C = (Frame(PREDICTION, text) for text in (b"first", b"second", b"third"))
@@ -155,7 +153,7 @@ def test_a_slot_is_borrowed_only_while_nobody_writes_it(tmp_path):
 
 def test_a_killed_process_loses_no_frame_that_it_wrote(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from service.spool import *\n"
+        "import sys; from pathlib import Path; from service.segments import *; from service.spool import *\n"
         "spool = Spool(Path(sys.argv[1]), SpoolLimits(3600, 10**9, 0))\n"
         "number = 0\n"
         "while True:\n"

@@ -16,7 +16,7 @@ import psutil
 from infra.objects import open_objects
 from monitoring.prediction_log import PredictionLog, image_key
 from service import commands
-from service.spool import DAMAGED, OPEN, SEALED
+from service.segments import DAMAGED, OPEN, SEALED
 from tests.service.cards import Place, picture
 
 JPEG = {"Content-Type": "image/jpeg"}
