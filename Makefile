@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving
+.PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
 
 test: check  ## every test, with the checks
-	$(BIN)/python -m pytest -m "not real_data" $(ARGS)
+	$(BIN)/python -m pytest -m "not real_data and not survival" $(ARGS)
+
+# Apart, because it takes as long as all the others together; shorter forms of most of it are in `make test`.
+survival: install  ## kills, outages, full disks, slow and hostile callers; about ten minutes
+	$(BIN)/python -m pytest -m survival -s $(ARGS)
 
 # Apart, because its training is bounded by minutes: on a busy machine it learns less, and may rightly be refused.
 real-data: install  ## the story on real camera images, where they lie beside the project; about ten minutes

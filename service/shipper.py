@@ -14,6 +14,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -41,6 +44,7 @@ _MOST_WAIT_S = 30.0
 _TIDY_EVERY_S = 600.0
 _TIDY_AFTER_COMMITS = 50
 _LOOK_AT_DRAIN_S = 0.5
+_PUTS_AT_ONCE, _IMAGES_IN_MEMORY = 8, 32
 
 
 class ShipperBusy(UserError):
@@ -137,11 +141,7 @@ class Shipper:
     def _ship(self, app_id: str, path: Path) -> None:
         # Asked of every segment, after it was sealed: what was written before a request is shipped after it or dropped.
         records = records_in(path).without(self._ids_to_forget())
-        images = 0
-        for sha256, data in images_in(path):
-            if sha256 not in records.unwanted_images:
-                self.objects.put(image_key(sha256), data)
-                images += 1
+        images = self._put_images(one for one in images_in(path) if one[0] not in records.unwanted_images)
         number = int(path.stem)
         if records.predictions:
             self.log.append_predictions(app_id, number, records.predictions)
@@ -156,6 +156,16 @@ class Shipper:
             words += "; what is being forgotten was dropped"
         logger.info("%s/%d: %s", app_id, number, words)
         _forget(path)
+
+    def _put_images(self, images: Iterator[tuple[str, bytes]]) -> int:
+        """Put the images, several at once: a store answers each in its own time, and a segment may hold hundreds."""
+        count = 0
+        with ThreadPoolExecutor(_PUTS_AT_ONCE, thread_name_prefix="put") as pool:
+            while batch := list(islice(images, _IMAGES_IN_MEMORY)):
+                # The first that fails is raised here, and then nothing of the segment counts as shipped.
+                for _ in pool.map(lambda one: self.objects.put(image_key(one[0]), one[1]), batch):
+                    count += 1
+        return count
 
     def _ids_to_forget(self) -> frozenset[str]:
         """Without the database: as it was last known. Nobody can ask for more then, and the job looks again itself."""

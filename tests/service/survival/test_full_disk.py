@@ -14,7 +14,7 @@ from monitoring.prediction_log import PredictionLog
 from tests.service.cards import Place, wait_for
 from tests.service.survival.traffic import Traffic, configure, refusal, ship_once
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 LABEL = {"id": "somebody's", "label": "dark"}
 

@@ -21,7 +21,7 @@ from tests.service.survival.traffic import (
     resident_mb,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 MUTANTS, PER_REQUEST, CALLERS = 10_000, 40, 4
 REFUSALS = {"not_an_image", "truncated_image", "unsupported_format", "too_many_pixels"}

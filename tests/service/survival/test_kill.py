@@ -12,7 +12,7 @@ from service import commands
 from tests.service.cards import Place, wait_for, workers_of
 from tests.service.survival.traffic import Traffic, check_the_books
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 
 @pytest.mark.parametrize(("runtime", "kills"), [("bentoml", 20), ("uvicorn", 5)])

@@ -14,7 +14,7 @@ from service.client import Client
 from tests.service.cards import Place
 from tests.service.survival.traffic import Refused, configure, refusal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 CALLERS, EACH = 200, 3
 

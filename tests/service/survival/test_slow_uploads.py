@@ -11,7 +11,7 @@ import pytest
 from tests.service.cards import Place, workers_of
 from tests.service.survival.traffic import Traffic, configure, resident_mb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 SOCKETS, PATIENCE_S = 100, 60
 RAW = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: 90000\r\n\r\n"

@@ -20,7 +20,7 @@ from service import commands
 from tests.service.cards import Place, wait_for
 from tests.service.survival.traffic import Traffic, check_the_books, configure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 # KEDGE_TEST_AWAY_S=60 runs the true minute.
 AWAY_S = float(os.environ.get("KEDGE_TEST_AWAY_S", "6"))
