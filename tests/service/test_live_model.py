@@ -203,7 +203,7 @@ def test_a_disk_without_room_for_the_mirror_hides_no_swap(place, monkeypatch):
 
 @pytest.mark.slow
 def test_fifty_swaps_of_a_heavy_model_leave_the_memory_where_it_was(place, live):
-    megabytes, versions = 12, 10
+    megabytes, versions = 6, 10
     for number in range(versions):
         folder = write_candidate(place.base / f"heavy-{number}", sharpness=4.0 + number, ballast_mb=megabytes)
         place.registry.register(folder, reason="test", parent_version=None)

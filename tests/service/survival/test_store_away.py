@@ -120,7 +120,8 @@ def test_the_object_store_goes_away_and_comes_back_and_nothing_is_lost(place: Pl
     place.serve()
     place.start(commands.shipper(place.settings))
     with Traffic(place.url, callers=1, labels=False) as traffic:
-        wait_for(lambda: len(list(place.spool.glob("*/*.shipped"))) > 1, place.output, 60)
+        # One caller keeps one connection, and so one worker: the other's slot may stay empty.
+        wait_for(lambda: list(place.spool.glob("*/*.shipped")), place.output, 60)
 
         store.leave(how)
         answered, backlog = during(place, traffic, AWAY_S)
