@@ -50,6 +50,7 @@ class Question:
         data: the image's bytes as sent.
         own_id: whether the caller chose the id, so that it may have been used before.
         version: the only one that may answer; None = whoever the id falls to.
+        refusal: why the image is not even looked at, where that is known already.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Question:
     metadata: Mapping[str, str]
     own_id: bool = False
     version: int | None = None
+    refusal: ImageRefused | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ class Classifier:
         preprocessing = model.runtime.artifact.preprocessing
         readable: list[tuple[int, Question, Seen]] = []
         for place, question in asked:
+            if question.refusal is not None:
+                outcomes[place] = question.refusal
+                continue
             try:
                 readable.append((place, question, see(question.data, preprocessing, self._rules.limits)))
             except ImageRefused as refusal:

@@ -19,7 +19,7 @@ from service.errors import Refusal, refusal_of
 from service.inference_answer import JSON_BYTES, body_of, tensors_of
 from service.inference_request import CODE, InferenceRequest, read_inference
 from service.lineup import Lineup, LoadedModel
-from service.questions import check_pixels
+from service.questions import refused_together
 from service.tracing import tell_span
 from service.uploads import uploaded
 from service.worker import Worker
@@ -72,9 +72,12 @@ async def _infer(request: Request) -> Response:
     # The address is looked at before the body is read: a mistake in it should not cost an upload.
     model = _asked_model(request)
     asked = await uploaded(_read(request, int(worker.settings.serve.most_body_mb * 1_000_000)), worker.settings.serve)
-    await check_pixels(asked.images, worker.settings.serve)
+    refused = await refused_together(asked.images, worker.settings.serve)
     version = model.version if "version" in request.path_params else None
-    questions = [Question(new_id(), data, asked.metadata, version=version) for data in asked.images]
+    questions = [
+        Question(new_id(), data, asked.metadata, version=version, refusal=refused.get(place))
+        for place, data in enumerate(asked.images)
+    ]
     futures = worker.batcher.submit(questions, deadline=time.monotonic() + worker.settings.serve.deadline_s)
     worker.metrics.queue(worker.batcher.waiting)
     answers = _answers(await asyncio.gather(*futures, return_exceptions=True))

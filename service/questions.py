@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from infra.clock import new_id
 from infra.settings_sections import ServeSettings
-from models.images import pixels_of
+from models.images import ImageRefused, pixels_of
 from service.access import limited_body
 from service.classifier import Question
 from service.errors import Refusal
@@ -73,21 +73,28 @@ def read_metadata(fields: Any) -> Mapping[str, str]:
     return dict(_field(name, value) for name, value in fields.items())
 
 
-async def check_pixels(images: Sequence[bytes], serve: ServeSettings) -> None:
+async def refused_together(images: Sequence[bytes], serve: ServeSettings) -> Mapping[int, ImageRefused]:
     """
-    Refuse images that are each small enough, and together would keep everybody else waiting.
+    The places of images that are each small enough, and together would keep everybody else waiting.
 
-    Raises:
-        Refusal: 413, they have more than four times the pixels that one image may have.
+    One request may have four times the pixels that one image may have. The smallest are taken first, so that a header
+    that boasts costs no neighbour its answer.
     """
     if len(images) <= _LARGE_IMAGES:
-        return  # each is held against the limit of one when it is decoded
-    most = _LARGE_IMAGES * serve.most_megapixels
+        return {}
+    most_of_one = serve.most_megapixels * 1_000_000
     # A header may be long: whoever waits for something else must not wait for this.
-    found = await asyncio.to_thread(lambda: sum(map(pixels_of, images))) / 1_000_000
-    if found > most:
-        words = f"the {len(images)} images have {found:,.4g} megapixels together; one request may have {most:,.4g}"
-        raise Refusal(413, "too_many_pixels", words)
+    pixels = await asyncio.to_thread(lambda: [pixels_of(data) for data in images])
+    left = _LARGE_IMAGES * most_of_one
+    words = f"with the smaller ones of its request it has more than {left / 1_000_000:,.4g} megapixels; send it alone"
+    refused: dict[int, ImageRefused] = {}
+    for place in sorted(range(len(images)), key=pixels.__getitem__):
+        if pixels[place] > most_of_one:
+            continue  # refused by itself, before it is decoded
+        left -= pixels[place]
+        if left < 0:
+            refused[place] = ImageRefused("too_many_pixels", words)
+    return refused
 
 
 async def _form(request: Request, serve: ServeSettings, most_bytes: int) -> Asked:
@@ -120,10 +127,11 @@ async def _asked(form: FormData, request: Request, serve: ServeSettings) -> Aske
     identifiers = [_identifier(await _text_of(part)) for part in form.getlist("id")]
     if identifiers and len(identifiers) != len(images):
         raise Refusal(400, "bad_id", f"{len(images)} images came with {len(identifiers)} ids; give one each, or none")
-    await check_pixels(images, serve)
     metadata = _metadata_of_all([await _text_of(part) for part in form.getlist("metadata")], len(images))
     chosen: Sequence[str | None] = identifiers or [None] * len(images)
     questions = [_question(*parts) for parts in zip(images, metadata, chosen, strict=True)]
+    for place, refusal in (await refused_together(images, serve)).items():
+        questions[place] = replace(questions[place], refusal=refusal)
     return Asked(questions, many=len(images) > 1)
 
 
