@@ -12,8 +12,8 @@ demo: install  ## the whole loop on this machine, in a few minutes
 test: check  ## every test, with the checks
 	$(BIN)/python -m pytest -m "not real_data and not survival" $(ARGS)
 
-# Apart, because it takes as long as all the others together; shorter forms of most of it are in `make test`.
-survival: install  ## kills, outages, full disks, slow and hostile callers; about ten minutes
+# Apart, because it takes minutes, and a quiet machine; shorter forms of most of it are in `make test`.
+survival: install  ## kills, outages, full disks, slow and hostile callers; about four minutes
 	$(BIN)/python -m pytest -m survival -s $(ARGS)
 
 # Apart, because its training is bounded by minutes: on a busy machine it learns less, and may rightly be refused.
@@ -38,7 +38,7 @@ bench-cache: install  ## what the cache of frozen layers saves; about five minut
 bench-throughput: install  ## training images per second, where there is a GPU
 	$(BIN)/python -m tests.benchmarks.throughput
 
-bench-serving: install  ## what a request costs, beside its rivals; about ten minutes, ARGS=--quick: two
+bench-serving: install  ## what a request costs, beside its rivals; about twelve minutes, ARGS=--quick: one short round
 	$(BIN)/python -m tests.benchmarks.serving $(ARGS)
 
 format: install  ## put the code into its form

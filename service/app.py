@@ -88,7 +88,7 @@ class ImageClassifier:
     ) -> Classified:
         """Label one image; `metadata` is a flat object of names and values, such as {"camera": "A"}."""
         # The schema is made from this signature; the call itself never comes here (see _OursFirst).
-        raise NotImplementedError
+        raise NotImplementedError("/classify is answered by /v1/predict, to which _OursFirst leads every call")
 
     async def __is_ready__(self) -> bool:
         worker: Any = getattr(_app.state, "worker", None)

@@ -134,7 +134,7 @@ def environment(settings: Settings, base: Mapping[str, str] | None = None) -> di
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         # Every batch takes and frees a megabyte or so: given back to the system each time, it has to be
-        # faulted in again page by page, which was measured to treble the cost of the image statistics.
+        # faulted in again page by page, which nearly trebled the cost of the image statistics.
         "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
         "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
     }

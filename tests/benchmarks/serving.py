@@ -21,7 +21,7 @@ _WORK = Path(__file__).parents[2] / "build" / "bench-serving"
 _TITLE, _COMMAND = "Serving beside other servers", "make bench-serving"
 _RATES_PER_S = (50, 150)
 _EXAMPLE = """examples:
-  make bench-serving                                                   all of it, about ten minutes
+  make bench-serving                                                   all of it, about twelve minutes
   python -m tests.benchmarks.serving --quick                           one short round, printed and not kept
   python -m tests.benchmarks.serving --quick --only ours reference     two servers only
 """
@@ -64,7 +64,7 @@ def _asked() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="times that every server is started; 3, quick 1")
     parser.add_argument("--requests", type=int, help="small photos a load, a tenth as many large ones; 1500, quick 400")
-    parser.add_argument("--quick", action="store_true", help="one short round, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"of: {', '.join(NAMES)}")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2], help="serving processes; 1 2")
     parser.add_argument("--seed", type=int, default=0, help="of the order in a round")
