@@ -9,6 +9,7 @@ The way out of a serving process, so that nobody who was let in is turned away.
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -164,7 +165,7 @@ def _server_behind(handler: Any) -> uvicorn.Server | None:
 async def _stop_listening(server: uvicorn.Server) -> None:
     """Close the listening sockets; connections that wait in a queue of our own are taken in first."""
     listeners = getattr(server, "servers", [])
-    for own in [sock for listener in listeners for sock in listener.sockets if _is_own(sock)]:
+    for own in [sock for listener in listeners for sock in listener.sockets if _is_own(server, sock)]:
         with socket.socket(fileno=os.dup(own.fileno())) as handle:
             handle.listen(0)
     # The loop looks at its sockets once, takes in who waits, and comes back here.
@@ -174,6 +175,8 @@ async def _stop_listening(server: uvicorn.Server) -> None:
         listener.close()
 
 
-def _is_own(sock: Any) -> bool:
+def _is_own(server: uvicorn.Server, sock: Any) -> bool:
     """Whether no other process takes connections from this queue: `bentoml serve` shares one among its workers."""
+    if multiprocessing.parent_process() is None and server.config.fd is None and not sock.get_inheritable():
+        return True  # opened by this one process, and handed to nobody
     return hasattr(socket, "SO_REUSEPORT") and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
