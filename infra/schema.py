@@ -147,6 +147,41 @@ profiles = sa.Table(
     sa.Column("object_key", sa.Text, nullable=False),
     sa.Column("images", sa.Integer, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
+    sa.Column("origin_key", sa.Text),
+    sa.Column("accepted_at", Moment),
+)
+
+blocks = sa.Table(
+    "blocks",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment, nullable=False),
+    sa.Column("predictions", sa.Integer, nullable=False),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("distances", sa.JSON, nullable=False),
+    sa.Column("sample_key", sa.Text, nullable=False),
+)
+
+label_requests = sa.Table(
+    "label_requests",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("prediction_id", sa.String(128), primary_key=True),
+    sa.Column("predicted_at", Moment, nullable=False),
+    sa.Column("asked_at", Moment, nullable=False),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("stratum", sa.String(40), nullable=False),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("uniform_probability", sa.Float, nullable=False),
+    sa.Column("in_audit", sa.Boolean, nullable=False),
+    sa.Column("policy", sa.String(80), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("label", sa.String(255)),
+    sa.Column("answered_at", Moment),
+    sa.Column("exported_at", Moment),
+    sa.Column("facts", sa.JSON, nullable=False),
 )
 
 watch_states = sa.Table(

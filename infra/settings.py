@@ -18,6 +18,7 @@ from infra.settings_sections import (
     ConsoleSettings,
     DataSettings,
     GateSettings,
+    LabelSettings,
     ModelSettings,
     MonitorSettings,
     NotifySettings,
@@ -48,6 +49,7 @@ class Settings:
     serve: ServeSettings = ServeSettings()
     retention: RetentionSettings = RetentionSettings()
     monitor: MonitorSettings = MonitorSettings()
+    labels: LabelSettings = LabelSettings()
     trigger: TriggerSettings = TriggerSettings()
     gate: GateSettings = GateSettings()
     prefect: PrefectSettings = PrefectSettings()
@@ -58,8 +60,8 @@ class Settings:
 SECTIONS: dict[str, type] = {
     "project": ProjectSettings, "storage": StorageSettings, "data": DataSettings, "model": ModelSettings,
     "train": TrainSettings, "serve": ServeSettings, "retention": RetentionSettings, "monitor": MonitorSettings,
-    "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings, "console": ConsoleSettings,
-    "notify": NotifySettings,
+    "labels": LabelSettings, "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings,
+    "console": ConsoleSettings, "notify": NotifySettings,
 }  # fmt: skip
 
 

@@ -208,6 +208,22 @@ class MonitorSettings:
     )
     report_images: int = _field(2000, "most predictions drawn in one Evidently report", least=20)
     silent_after_s: float = _field(900.0, "seconds without a look of the watcher that raise an alarm", least=2)
+    burn_in_blocks: int = _field(14, "blocks of traffic before slow drift can be judged", least=5, most=180)
+    largest_distance_from_origin: float = _field(
+        0.5, "distance from the first training's images that asks a person to confirm, 0..1", least=0, most=1
+    )
+    evidently_port: int = _field(
+        8008, "TCP port of Evidently's own pages, which `kedge up` starts; 0 = without them", least=0, most=65535
+    )
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    per_day: int = _field(20, "labels that people can give a day: as many are asked for", least=0)
+    audit_share: float = _field(
+        0.4, "of these, the share drawn by chance alone: what estimates rest on, 0.25..1", least=0.25, most=1
+    )
+    overdue_days: float = _field(7.0, "days after which a label that was asked for counts as not given", least=0.01)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_identifiers_of_one_millisecond_differ():
         "order-17",
         "",
         "6ba7b810-9dad-11d1-80b4-00c04fd430c8",  # version 1
-        str(uuid.uuid4()),
+        "9f1c2f4e-7a51-4a8e-9c0b-3f5d1e6a7b28",
         "ffffffff-ffff-7fff-bfff-ffffffffffff",  # version 7, of the year 10889
     ],
 )

@@ -1,0 +1,41 @@
+"""Labels that people were asked for: one row each, with the probability with which it was drawn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+ASKED, ANSWERED, SKIPPED, OVERDUE = "asked", "answered", "skipped", "overdue"
+AUDIT, DRIFTED, DISAGREEMENT, UNCERTAIN = "audit", "drifted", "disagreement", "uncertain"
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """
+    One prediction that a person was asked about.
+
+    Attributes:
+        stratum: Why it was drawn: "audit" (by chance alone), "drifted", "disagreement" or "uncertain".
+        probability: With which it was drawn in any way, 0..1, fixed before anybody saw its label.
+        uniform_probability: With which the audit sample alone draws any prediction, 0..1.
+        in_audit: Whether the audit sample drew it, whatever else did: only these enter evidence of harm.
+        policy: The plan's version, so that probabilities of two plans are never mixed unknowingly.
+        state: "asked", "answered", "skipped" (a person could not say) or "overdue".
+        label: What was answered; None before.
+    """
+
+    name: str
+    prediction_id: str
+    predicted_at: datetime
+    asked_at: datetime
+    model_version: int
+    stratum: str
+    probability: float
+    uniform_probability: float
+    in_audit: bool
+    policy: str
+    state: str
+    label: str | None = None
+    answered_at: datetime | None = None
+    exported_at: datetime | None = None
+    facts: Mapping[str, Any] | None = None
