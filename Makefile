@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Side by side, a file at a time: most tests wait for processes more than they compute.
+SIDE_BY_SIDE := -n $(or $(PROCESSES),3) --dist loadfile
 
-.PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving
+.PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving bench-monitoring
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
 
-test: check  ## every test, with the checks
-	$(BIN)/python -m pytest -m "not real_data and not survival" $(ARGS)
+test: check  ## every test, with the checks; PROCESSES=1 one after the other
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not real_data and not survival" $(ARGS)
 
 # Apart, because it takes minutes, and a quiet machine; shorter forms of most of it are in `make test`.
 survival: install  ## kills, outages, full disks, slow and hostile callers; about four minutes
@@ -21,7 +23,7 @@ real-data: install  ## the story on real camera images, where they lie beside th
 	$(BIN)/python -m pytest -m real_data -s $(ARGS)
 
 quick: install  ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not real_data and not demo" $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not real_data and not demo" $(ARGS)
 
 check: install  ## style, types, the compose file
 	$(BIN)/ruff format --check .
@@ -40,6 +42,9 @@ bench-throughput: install  ## training images per second, where there is a GPU
 
 bench-serving: install  ## what a request costs, beside its rivals; about twelve minutes, ARGS=--quick: one short round
 	$(BIN)/python -m tests.benchmarks.serving $(ARGS)
+
+bench-monitoring: install  ## what the watch finds and costs, beside its rivals; ARGS="--data FOLDER", ARGS=--quick
+	$(BIN)/python -m tests.benchmarks.monitoring $(ARGS)
 
 format: install  ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -21,7 +21,7 @@ def test_the_demo_brings_accuracy_back_by_itself_and_leaves_nothing_running(tmp_
         env={**os.environ, "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
 
