@@ -55,7 +55,8 @@ class Child:
 def household(settings: Settings, service: Child) -> tuple[Child, ...]:
     """Everybody, in the order of starting; `service` is the caller's, since flows and service never meet."""
     own_server = () if settings.prefect.api_url else (prefect_server(settings),)
-    return (*own_server, service, shipper(settings), console(settings), runner(settings), painter(settings))
+    pages = (evidently_ui(settings),) if settings.monitor.evidently_port else ()
+    return (*own_server, service, shipper(settings), console(settings), runner(settings), painter(settings), *pages)
 
 
 def service(settings: Settings, argv: tuple[str, ...], env: Mapping[str, str], stop_s: float) -> Child:
@@ -99,6 +100,17 @@ def painter(settings: Settings) -> Child:
     """Draws the Evidently pages that the watcher asks for."""
     # Nobody waits for it: it takes seconds to load its library, and pages are drawn when it has.
     return Child("painter", _module("monitoring.evidently_page"))
+
+
+def evidently_ui(settings: Settings) -> Child:
+    """Evidently's own pages over the workspace that the painter fills."""
+    host, port = settings.console.host, settings.monitor.evidently_port
+    return Child(
+        name="evidently",
+        argv=_module("monitoring.evidently_ui"),
+        # Not asked whether it is well: the first question loads a library of hundreds of megabytes.
+        listens=(Listener(host, port, "monitor.evidently_port"),),
+    )
 
 
 def runner(settings: Settings) -> Child:

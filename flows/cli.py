@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 
 from flows import (
+    commands_audit,
     commands_keeping,
     commands_labels,
+    commands_performance,
     commands_predict,
     commands_rollout,
     commands_tokens,
@@ -35,7 +37,7 @@ app = typer.Typer(
 )
 labels_app = typer.Typer(
     no_args_is_help=True,
-    help="Labels that came back for predictions.\n\nExample: kedge labels import labels.csv",
+    help="Labels: what to ask people for, and what came back for predictions.\n\nExample: kedge labels next",
 )
 app.add_typer(labels_app, name="labels")
 token_app = typer.Typer(
@@ -167,16 +169,29 @@ def serve(
 @app.command()
 def watch(
     every: Annotated[float, typer.Option(help="Look again every so many seconds; 0 = once.")] = 0.0,
+    accept_as_normal: Annotated[
+        str, typer.Option(help="Do not look; take the present as the new normal, for this reason.", metavar="WHY")
+    ] = "",
+    resolved: Annotated[
+        str, typer.Option(help="Do not look; what raised the alarms was put right, as this says.", metavar="WHY")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """
     Look at the traffic once: close the windows that are full, weigh the evidence, say a verdict.
 
+    A person's word begins the evidence anew: `--accept-as-normal` with a profile of what came since the change,
+    `--resolved` beside the same profile.
+
     Example: kedge watch --json
     """
     from flows.show import show_seen
     from flows.watching import repeat
+    from flows.words_on_alarms import say
 
+    if accept_as_normal or resolved:
+        say(accept_as_normal, resolved, as_json=as_json)
+        return
     for seen in repeat(terminal.place().settings, every):
         if as_json:
             terminal.show_json(seen)
@@ -192,9 +207,13 @@ app.command()(commands_rollout.canary)
 app.command()(commands_rollout.compare)
 app.command()(commands_predict.predict_through(_service))
 app.command()(commands_predict.feedback_through(_service))
-labels_app.command("import")(commands_training.import_labels)
+labels_app.command("next")(commands_labels.next_labels)
+labels_app.command("export")(commands_labels.export)
+labels_app.command("import")(commands_labels.import_labels)
+labels_app.command("skip")(commands_labels.skip)
 labels_app.command("list")(commands_labels.list_labels)
-app.command()(commands_versions.audit)
+app.command()(commands_performance.performance)
+app.command()(commands_audit.audit)
 app.command()(commands_keeping.tidy)
 app.command()(commands_keeping.forget)
 token_app.command()(commands_tokens.create)

@@ -1,4 +1,4 @@
-"""`kedge data`, `train`, `retrain` and `labels import`: from images to a model."""
+"""`kedge data`, `train` and `retrain`: from images to a model."""
 
 import sys
 from collections.abc import Callable
@@ -170,24 +170,6 @@ def retrain(
         terminal.out.print(f"Job {job.id} is {job.state}; `kedge status` shows how it goes.", highlight=False)
         return
     _train(lambda place, teller: retraining.retrain_here(place, reason, teller), as_json=as_json)
-
-
-def import_labels(
-    file: Annotated[Path, typer.Argument(help="CSV with the columns id and label, and labelled_by if known.")],
-    as_json: Json = False,
-) -> None:
-    """
-    Take labels from a CSV file; the same file twice counts once.
-
-    Example: kedge labels import labels.csv
-    """
-    from flows.labels import import_file
-
-    imported = import_file(terminal.place(), file)
-    if as_json:
-        terminal.show_json(imported)
-    else:
-        terminal.out.print(imported.words(), highlight=False)
 
 
 def _train(work: Callable[..., Any], overrides: Any = None, *, as_json: bool) -> None:

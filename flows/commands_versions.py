@@ -1,6 +1,5 @@
-"""`kedge models`, `promote`, `rollback` and `audit`: which version answers, and how well."""
+"""`kedge models`, `promote` and `rollback`: which version answers."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,25 +51,6 @@ def rollback(
 
     place = terminal.place()
     _show_rollout(roll_back(place, actor=terminal.person(), reason=reason), place.settings.project.name)
-
-
-def audit(
-    output: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
-    as_json: Json = False,
-) -> None:
-    """
-    Report precision and recall per subgroup, with intervals and sizes, from labelled predictions.
-
-    Example: kedge audit --output audit.html
-    """
-    from flows.audit import audit as audit_now
-    from flows.show import show_audit
-
-    done = audit_now(terminal.place(), output)
-    if as_json:
-        terminal.show_json(done.report)
-    else:
-        show_audit(terminal.out, done)
 
 
 def _show_rollout(rollout: Any, name: str) -> None:

@@ -24,8 +24,12 @@ from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.forgettings import Forgetting, ask_to_forget, finish_forgetting, note_step, open_forgettings
+from monitoring.block_rows import forget_in_blocks
+from monitoring.evidently_place import drop_snapshots
+from monitoring.forgotten_normals import forget_in_normals
 from monitoring.forgotten_pages import drop_reference_image, drop_waiting_labels, drop_window_pages
 from monitoring.forgotten_rows import Traces, erase, traces_of, uses_of_images
+from monitoring.label_keeping import drop_request, was_exported
 from monitoring.prediction_log import image_key
 
 _TRAINING_PARTS = ("train", "select")
@@ -119,12 +123,12 @@ def _erased(place: Workplace, one: Forgetting) -> Forgetting:
     if "erased" in one.steps and not traces:
         return one
     # Noted again and again until they are gone: a kill in between must neither lose what they named nor count twice.
-    one = note_step(place.engine, one.id, "found", _found(place, traces, one.steps))
+    one = note_step(place.engine, one.id, "found", _found(place, one.prediction_id, traces, one.steps))
     erase(place.log, traces)
     return note_step(place.engine, one.id, "erased", {"history shed": False})
 
 
-def _found(place: Workplace, traces: Traces, steps: Mapping[str, Any]) -> dict[str, Any]:
+def _found(place: Workplace, identifier: str, traces: Traces, steps: Mapping[str, Any]) -> dict[str, Any]:
     before = steps.get("found", {})
     images = sorted({*traces.images, *before.get("images", [])})
     holders = run_folders.holders(place, images) if images else []
@@ -141,6 +145,8 @@ def _found(place: Workplace, traces: Traces, steps: Mapping[str, Any]) -> dict[s
         "answered": [*earlier_answered, *(one for one in answered if one not in earlier_answered)],
         "trained": sorted({*before.get("trained", []), *trained}),
         "judged": sorted({*before.get("judged", []), *judged}),
+        "exported": before.get("exported", False)
+        or was_exported(place.engine, place.settings.project.name, identifier),
         "machines": sorted({*before.get("machines", []), *(pinned.other_machines(place) if images else ())}),
     }
 
@@ -177,6 +183,7 @@ def _copies_removed(place: Workplace, one: Forgetting, teller: Teller, actor: st
         *leftovers.of_images(list(others.values())),
         *leftovers.of_machines({*one.steps["spool"]["others"], *found["machines"]}),
         *leftovers.of_exclusions(place, images),
+        *leftovers.of_exports(exported=found.get("exported", False)),
         *leftovers.always(),
     ]
     copies = one.steps.get("copies", {}).get("count", 0) + _forget_everywhere(place, one, images)
@@ -200,8 +207,13 @@ def _forget_everywhere(place: Workplace, one: Forgetting, images: Sequence[str])
     assert one.prediction_id is not None
     name, found = place.settings.project.name, one.steps["found"]
     changed = drop_waiting_labels(place.engine, name, one.prediction_id)
+    changed += forget_in_blocks(place.engine, place.objects, name, one.prediction_id)
+    changed += forget_in_normals(place.engine, place.objects, name, one.prediction_id)
+    changed += drop_request(place.engine, name, one.prediction_id)
     predictions = [(datetime.fromisoformat(at), int(version)) for at, version in found["answered"]]
-    changed += len(drop_window_pages(place.engine, place.objects, name, predictions))
+    pages = drop_window_pages(place.engine, place.objects, name, predictions)
+    changed += len(pages) + drop_snapshots(place.settings.storage.home, name, pages)
+    changed += pictures.forget_in_audits(place, [one.prediction_id, *images])
     if not images:
         return changed
     labelled = bool(found["rows"].get("labels"))

@@ -8,7 +8,6 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flows.audit import Audit
 from flows.doctor import Check
 from flows.status import Status
 from flows.watching import Seen
@@ -16,8 +15,6 @@ from infra.clock import now
 from models.examples import DataSummary
 from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
-from monitoring.bias import JUDGED_FROM
-from monitoring.performance import Interval
 
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
 _ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
@@ -187,26 +184,6 @@ def show_seen(console: Console, seen: Seen) -> None:
         console.print(f"  retrain asked for: job {seen.job_id}", style="bold", highlight=False)
 
 
-def show_audit(console: Console, audit: Audit) -> None:
-    """Sizes, rates and verdicts per subgroup."""
-    report = audit.report
-    shown = table("group", "#images", "#accuracy %", "#recall %", "#difference", "verdict", title=report.title)
-    for group in (report.overall, *report.groups):
-        name = f"{group.column} = {group.value}" if group.value else group.column
-        cells = [_interval(part) for part in (group.accuracy, group.recall, group.difference)]
-        # All of them together are compared with nobody.
-        shown.add_row(name, str(group.images), *cells, group.verdict if group.value else "")
-    console.print(shown)
-    for note in report.notes:
-        console.print(f"  {note}", highlight=False)
-    console.print(
-        f"  In brackets: 95 % intervals. A group is judged from {JUDGED_FROM} labelled images; below it is undecided.",
-        style="dim",
-        highlight=False,
-    )
-    console.print(f"With precision and classes: {audit.path or audit.place}", highlight=False, soft_wrap=True)
-
-
 def show_checks(console: Console, checks: Iterable[Check]) -> bool:
     """A line for each check as it comes; whether none failed."""
     well = True
@@ -217,12 +194,6 @@ def show_checks(console: Console, checks: Iterable[Check]) -> bool:
         if check.remedy:
             console.print(f"{'':<17}{_plain(check.remedy)}", style="dim", highlight=False)
     return well
-
-
-def _interval(part: Interval | None) -> str:
-    if part is None or part.value is None or part.low is None or part.high is None:
-        return "–"
-    return f"{100 * part.value:.1f} ({100 * part.low:.0f}–{100 * part.high:.0f})"
 
 
 def _plain(words: str) -> str:

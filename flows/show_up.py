@@ -28,10 +28,13 @@ def teller(console: Console, settings: Settings) -> Callable[[Happening], None]:
 def _pages(console: Console, settings: Settings) -> None:
     prefect = settings.prefect.api_url.removesuffix("/api") or f"http://127.0.0.1:{settings.prefect.port}"
     console.print("\nEverything is up; Ctrl-C stops it.", style="bold")
-    for name, address in (
+    pages = [
         ("predict", f"POST http://{settings.serve.host}:{settings.serve.port}/v1/predict"),
         ("docs", f"http://{settings.serve.host}:{settings.serve.port}/docs"),
         ("console", f"http://{settings.console.host}:{settings.console.port}/"),
         ("prefect", f"{prefect}/"),
-    ):
-        console.print(f"  {name:<8} {address}", highlight=False)
+    ]
+    if settings.monitor.evidently_port:
+        pages.append(("evidently", f"http://{settings.console.host}:{settings.monitor.evidently_port}/"))
+    for name, address in pages:
+        console.print(f"  {name:<9} {address}", highlight=False)

@@ -15,6 +15,7 @@ from infra.forgettings import STREAM, open_forgettings
 from infra.settings import Settings
 from infra.tables import Table, before
 from monitoring.image_keeping import evict, gather_images
+from monitoring.label_keeping import count_before, drop_before
 from monitoring.retention import Evictions, ImageRules, decide, first_day_kept
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,10 @@ def tidy(place: Workplace, teller: Teller, *, dry_run: bool = False) -> Tidied:
     remarks: list[str] = []
     forgotten = 0 if dry_run else _go_on_forgetting(place, teller, remarks)
     # Rows first: an image whose last row goes today has nobody who would look for it.
-    tables = tuple(_tidy_table(place, table, dry_run=dry_run) for table in place.log.tables)
+    tables = (
+        *(_tidy_table(place, table, dry_run=dry_run) for table in place.log.tables),
+        _tidy_requests(place, dry_run=dry_run),
+    )
     retention = place.settings.retention
     rules = ImageRules(retention.images_days, retention.image_sample, retention.most_images_gb * 1e9)
     decided = decide(gather_images(place.log, place.objects, pins(place)), rules, now())
@@ -149,6 +153,17 @@ def _tidy_table(place: Workplace, table: Table, *, dry_run: bool) -> TableTidied
     deleted = 0 if kept_from is None else table.delete(before("date", kept_from))
     merged = table.compact()
     return TableTidied(table.name, kept_from, deleted, merged, table.vacuum(strays=True))
+
+
+def _tidy_requests(place: Workplace, *, dry_run: bool) -> TableTidied:
+    """A request names its prediction and may hold its label, so that it stays no longer than either."""
+    retention, name = place.settings.retention, place.settings.project.name
+    limits = [days for days in (retention.predictions_days, retention.labels_days) if days]
+    kept_from = first_day_kept(min(limits), now()) if limits else None
+    gone = 0
+    if kept_from is not None:
+        gone = (count_before if dry_run else drop_before)(place.engine, name, kept_from)
+    return TableTidied("label_requests", kept_from, gone)
 
 
 def _evict(place: Workplace, decided: Evictions, teller: Teller) -> None:

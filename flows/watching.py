@@ -63,7 +63,7 @@ def look(settings: Settings) -> Seen:
     place = open_workplace(settings.root)
     try:
         release_abandoned(place.engine)
-        seen = _seen(tick(_watch_place(place)))
+        seen = _seen(tick(watch_place(place)))
         _tell(settings, seen)
         _call_for_jobs(place, seen.job_id)
     except Exception as error:
@@ -89,7 +89,8 @@ def repeat(settings: Settings, every_s: float) -> Iterator[Seen]:
         time.sleep(max(0.0, every_s - (time.monotonic() - began)))
 
 
-def _watch_place(place: Workplace) -> WatchPlace:
+def watch_place(place: Workplace) -> WatchPlace:
+    """Where the watcher reads and writes in this project."""
     return WatchPlace(place.settings, place.engine, place.objects, place.registry, place.log)
 
 

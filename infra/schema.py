@@ -181,7 +181,25 @@ label_requests = sa.Table(
     sa.Column("label", sa.String(255)),
     sa.Column("answered_at", Moment),
     sa.Column("exported_at", Moment),
+    sa.Column("image_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("same_as", sa.String(128)),
     sa.Column("facts", sa.JSON, nullable=False),
+)
+
+label_plans = sa.Table(
+    "label_plans",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("predictions", sa.Integer, nullable=False),
+    sa.Column("not_kept", sa.Integer, nullable=False),
+    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("uniform_probability", sa.Float, nullable=False),
+    sa.Column("period_s", sa.Float, nullable=False),
+    sa.Column("pace_per_day", sa.Float, nullable=False),
+    sa.Column("read_until", sa.JSON, nullable=False),
 )
 
 watch_states = sa.Table(

@@ -1,59 +1,77 @@
-"""How differently the model treats subgroups: sizes, rates, intervals, and what is too small to say anything."""
+"""How differently the model treats subgroups: rates, differences with intervals, and what is too small to judge."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.performance import (
-    ClassPerformance,
-    Interval,
-    LabelledRows,
-    intersections,
-    members,
-    per_class,
-    share,
-)
+from monitoring.labelled_answers import LabelledAnswers
+from monitoring.subgroup_bootstrap import RESAMPLES, Resampled, resampled
+from monitoring.subgroup_columns import SHOWN_FROM, Division, divided
+from monitoring.subgroup_differences import JUDGED, Difference, class_differences, mean_differences
+from monitoring.subgroup_rates import CALIBRATION, RECALL, SELECTION, Counts, counted_classes
+from monitoring.subgroup_tests import holm, metric_p_value
 
-SHOWN_FROM, JUDGED_FROM = 30, 200
-LEVEL = 0.05
+JUDGED_FROM, JUDGED_FROM_UNITS = 200, 30
+LEVEL, FOUR_FIFTHS = 0.05, 0.8
 HIDDEN, UNDECIDED, DIFFERS, ALIKE = "too few to show", "undecided", "differs", "no difference found"
 
-_Z = 1.959963984540054
+# The rates of each group, and the recall of each class within it, share the level: 4 % and 1 %.
+_BUDGET_OF_RATES = 0.8
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class GroupBias:
     """
-    One subgroup, or one intersection of two.
+    One subgroup, or one intersection of two, beside all others that say the same column.
 
     Attributes:
         column: Metadata column, or "first x second".
         images: Labelled images; below 30 nothing else is given.
+        units: Sessions or different pictures among them: copies of one picture are one piece of evidence.
         verdict: "too few to show" (below 30), "undecided" (below 200), "differs" or "no difference found".
-        accuracy: Wilson interval.
-        precision, recall, false_positive_rate: Means over the classes, with intervals.
-        difference: Accuracy minus that of all other images, with its interval; None where there are no others.
-        p_value: Of no difference, corrected (Holm) for the number of judged groups; None where not judged.
-        classes: Each class within the group.
+        why: Of the verdict, in words.
+        more_labels: How many more labels it needs to be judged; 0 where it is.
+        rates: Accuracy, and means over the classes.
+        classes: Precision, recall, false positives and selection of each class.
     """
 
     column: str
     value: str
     images: int
+    units: int
     verdict: str
-    accuracy: Interval | None = None
-    precision: Interval | None = None
-    recall: Interval | None = None
-    false_positive_rate: Interval | None = None
-    difference: Interval | None = None
-    p_value: float | None = None
-    classes: tuple[ClassPerformance, ...] = ()
+    why: str = ""
+    more_labels: int = 0
+    rates: tuple[Difference, ...] = ()
+    classes: tuple[Difference, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As "camera = A"; "overall" for all together."""
+        return f"{self.column} = {self.value}" if self.value else self.column
+
+    def rate(self, metric: str) -> Difference | None:
+        """Accuracy or a mean over the classes, by its name; None where it is not shown."""
+        return next((one for one in self.rates if one.metric == metric), None)
+
+    @property
+    def different(self) -> tuple[Difference, ...]:
+        """What differs beyond chance, the surest first."""
+        found = [one for one in (*self.rates, *self.classes) if one.p_value is not None and one.p_value < LEVEL]
+        return tuple(sorted(found, key=lambda one: (one.p_value, -abs(one.difference.value or 0.0))))
+
+    @property
+    def below_four_fifths(self) -> tuple[Difference, ...]:
+        """Recalls and selection rates below four fifths of the rest's: a description with an interval, no verdict."""
+        found = [one for one in (*self.rates, *self.classes) if one.metric in {RECALL, SELECTION}]
+        return tuple(one for one in found if one.ratio.value is not None and one.ratio.value < FOUR_FIFTHS)
 
 
 @dataclass(frozen=True)
@@ -65,8 +83,10 @@ class BiasReport:
         title: What was audited, as a heading.
         images: Labelled images in all.
         overall: All of them as one group.
-        without: Column to the number of images that do not say it, and so belong to none of its groups.
         groups: In the order of columns and values; intersections last.
+        tests: How many differences were judged, and share the level of 5 %.
+        resamples: Tables that were drawn for each interval.
+        notes: What was left out or cannot be said, and why.
     """
 
     title: str
@@ -74,136 +94,193 @@ class BiasReport:
     model_version: int | None
     images: int
     overall: GroupBias
-    without: Mapping[str, int]
     groups: tuple[GroupBias, ...]
+    tests: int
+    resamples: int
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; times as ISO 8601."""
-        return {**dataclasses.asdict(self), "at": self.at.isoformat()}
+        said = [
+            {**dataclasses.asdict(group), "below_four_fifths": [one.name for one in group.below_four_fifths]}
+            for group in self.groups
+        ]
+        return {**dataclasses.asdict(self), "groups": said, "at": self.at.isoformat()}
 
 
 def bias_report(
-    rows: LabelledRows, columns: Sequence[str], *, title: str, at: datetime, model_version: int | None = None
+    rows: LabelledAnswers,
+    columns: Sequence[str],
+    *,
+    title: str,
+    at: datetime,
+    model_version: int | None = None,
+    resamples: int = RESAMPLES,
 ) -> BiasReport:
     """
     Every value of each column, and every pair of values of two columns.
 
-    A group is shown from 30 labelled images and judged from 200; a smaller one is undecided, which is not a pass.
+    A group is shown from 30 labelled images and judged from 200, against all others that say the column; a smaller
+    one is undecided, which is not a pass. The chance that any group is called different where none is, is 5 %: Holm's
+    correction over all groups and rates.
     """
-    right = np.array([truth == answer for truth, answer in zip(rows.truth, rows.answered, strict=True)], dtype=bool)
-    everything = np.ones(len(rows), dtype=bool)
-    found = [(column, value, member) for column in columns for value, member in members(rows, column)]
-    found += intersections(rows, columns)
-    groups = [_group(rows, right, column, value, member) for column, value, member in found]
+    found = divided(rows, columns)
+    groups: list[GroupBias] = []
+    twins: dict[int, int] = {}
+    for division in found.divisions:
+        drawn = resampled(rows, division, resamples)
+        resamples = min(resamples, drawn.resamples)
+        if len(division.values) == 2:  # noqa: PLR2004 - of two parts each is the other's rest: one question, not two
+            twins[len(groups) + 1] = len(groups)
+        groups += [_group(rows, division, number, drawn) for number in range(len(division.values))]
+    judged = _judged(groups, twins)
     return BiasReport(
         title=title,
         at=at,
         model_version=model_version,
         images=len(rows),
-        overall=replace(_group(rows, right, "overall", "", everything), verdict=ALIKE if len(rows) else HIDDEN),
-        without={column: sum(1 for row in rows.metadata if row.get(column, "") == "") for column in columns},
-        groups=tuple(_holm(groups)),
-        notes=tuple(_notes(rows, columns, groups)),
+        overall=_overall(rows, resamples),
+        groups=tuple(_verdict(group) for group in judged),
+        tests=sum(one.p_value is not None for group in judged for one in (*group.rates, *group.classes)),
+        resamples=resamples,
+        notes=(*_notes(rows, columns), *found.notes, *_silent(rows, found.divisions)),
     )
 
 
-def _group(
-    rows: LabelledRows, right: NDArray[np.bool_], column: str, value: str, member: NDArray[np.bool_]
-) -> GroupBias:
-    images = int(member.sum())
+def _group(rows: LabelledAnswers, division: Division, number: int, drawn: Resampled) -> GroupBias:
+    inside = division.part == number
+    outside = (division.part >= 0) & ~inside
+    images, units = int(inside.sum()), rows.count_units(inside)
+    group = GroupBias(division.column, division.values[number], images, units, HIDDEN)
     if images < SHOWN_FROM:
-        return GroupBias(column, value, images, HIDDEN)
-    places = np.flatnonzero(member)
-    mine = LabelledRows(
-        tuple(rows.truth[place] for place in places), tuple(rows.answered[place] for place in places), ()
-    )
-    classes = tuple(per_class(mine))
-    count, others = int(right[member].sum()), int((~member).sum())
-    rest = int(right[~member].sum())
-    return GroupBias(
-        column,
-        value,
-        images,
-        UNDECIDED,
-        accuracy=share(count, images),
-        precision=_mean([(one.precision, one.answered) for one in classes if one.answered]),
-        recall=_mean([(one.recall, one.images) for one in classes if one.images]),
-        false_positive_rate=_mean([(one.false_positive_rate, images - one.images) for one in classes]),
-        difference=_difference(count, images, rest, others) if others else None,
-        p_value=_p_value(count, images, rest, others) if others and images >= JUDGED_FROM else None,
-        classes=classes,
-    )
+        return replace(group, more_labels=JUDGED_FROM - images)
+    rest = drawn.rest(number)
+    rates = mean_differences(rows, inside, outside, (drawn.observed[number], drawn.drawn[number]), rest)
+    classes = class_differences(rows, (drawn.observed[number], drawn.drawn[number]), rest)
+    group = replace(group, verdict=UNDECIDED, rates=rates, classes=classes, **_lacking(images, units, outside, rows))
+    if group.why:
+        return group
+    return _tested(rows, group, inside, outside, drawn.observed[number], rest[0])
 
 
-def _mean(parts: Sequence[tuple[Interval, int]]) -> Interval:
-    """The mean over classes; each class's variance as if two rights and two wrongs had been seen besides."""
-    known = [(part.value, of) for part, of in parts if part.value is not None and of]
-    if not known:
-        return Interval(None, None, None)
-    value = sum(share_ for share_, _ in known) / len(known)
-    variance = 0.0
-    for part, of in known:
-        # Without the additions a class with no error would claim to be exact.
-        adjusted = (part * of + _Z * _Z / 2) / (of + _Z * _Z)
-        variance += adjusted * (1 - adjusted) / (of + _Z * _Z)
-    spread = _Z * sqrt(variance) / len(known)
-    return Interval(value, max(0.0, value - spread), min(1.0, value + spread))
+def _lacking(images: int, units: int, outside: Mask, rows: LabelledAnswers) -> dict[str, Any]:
+    """Why a group cannot be judged yet; empty words where it can."""
+    others, other_units = int(outside.sum()), rows.count_units(outside)
+    if not others:
+        return {"why": "every image that says its column is of this value: there is no rest to compare with"}
+    if images < JUDGED_FROM:
+        return {"why": f"{images} of {JUDGED_FROM} labelled images", "more_labels": JUDGED_FROM - images}
+    if others < JUDGED_FROM:
+        why = f"its rest has {others} of {JUDGED_FROM} labelled images"
+        return {"why": why, "more_labels": JUDGED_FROM - others}
+    fewest = min(units, other_units)
+    if fewest < JUDGED_FROM_UNITS:
+        whose = "it has" if units <= other_units else "its rest has"
+        why = f"{whose} {fewest} of {JUDGED_FROM_UNITS} different sessions or pictures; their copies count once"
+        return {"why": why, "more_labels": JUDGED_FROM_UNITS - fewest}
+    return {"why": ""}
 
 
-def _difference(count: int, of: int, rest: int, others: int) -> Interval:
-    """Difference of two proportions with Newcombe's interval, built from the two Wilson intervals."""
-    first, second = share(count, of), share(rest, others)
-    assert first.value is not None and first.low is not None and first.high is not None  # noqa: PT018 - for the types
-    assert second.value is not None and second.low is not None and second.high is not None  # noqa: PT018
-    difference = first.value - second.value
-    low = difference - sqrt((first.value - first.low) ** 2 + (second.high - second.value) ** 2)
-    high = difference + sqrt((first.high - first.value) ** 2 + (second.value - second.low) ** 2)
-    return Interval(difference, low, high)
+def _tested(
+    rows: LabelledAnswers, group: GroupBias, inside: Mask, outside: Mask, mine: Counts, rest: Counts
+) -> GroupBias:
+    """The group with the p-value of each of its differences, not yet corrected."""
+    rates = []
+    for one in group.rates:
+        if one.metric not in JUDGED or (one.repeats and one.metric not in {RECALL, CALIBRATION}):
+            rates.append(one)
+            continue
+        everything = np.ones(len(rows.labels), dtype=bool)
+        among = everything if one.metric == CALIBRATION else counted_classes(mine, rest, one.metric)
+        rates.append(_with(one, metric_p_value(rows, inside, outside, one.metric, among)))
+    classes = []
+    for one in group.classes:
+        place = rows.labels.index(one.label)
+        if one.metric != RECALL or mine.truth[0, place] < SHOWN_FROM or not rest.truth[0, place]:
+            classes.append(one)
+            continue
+        alone = np.arange(len(rows.labels)) == place
+        classes.append(_with(one, metric_p_value(rows, inside, outside, RECALL, alone)))
+    return replace(group, verdict=ALIKE, rates=tuple(rates), classes=tuple(classes))
 
 
-def _p_value(count: int, of: int, rest: int, others: int) -> float:
-    """Fisher's exact test, two-sided: with few errors in a group the normal test calls too many groups different."""
-    wrong, all_wrong = of - count, of + others - count - rest
-    places = np.arange(max(0, all_wrong - others), min(of, all_wrong) + 1)
-    logs = _log_choose(of, places) + _log_choose(others, all_wrong - places)
-    chances = np.exp(logs - logs.max())
-    observed = chances[wrong - places[0]]
-    # Rounding must not part the observed table from those that are exactly as likely.
-    return min(1.0, float(chances[chances <= observed * (1 + 1e-9)].sum() / chances.sum()))
+def _with(one: Difference, p_value: float) -> Difference:
+    return replace(one, p_value=p_value if np.isfinite(p_value) else None)
 
 
-def _log_choose(of: int, count: NDArray[np.int64]) -> NDArray[np.float64]:
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, of + 1)))])
-    chosen: NDArray[np.float64] = logs[of] - logs[count] - logs[of - count]
-    return chosen
-
-
-def _holm(groups: Sequence[GroupBias]) -> list[GroupBias]:
-    """Corrected p-values and verdicts of the judged groups; the others stay as they are."""
-    judged = sorted(
-        ((group.p_value, place) for place, group in enumerate(groups) if group.p_value is not None),
-    )
-    corrected, largest = list(groups), 0.0
-    for rank, (p_value, place) in enumerate(judged):
-        largest = max(largest, min(1.0, p_value * (len(judged) - rank)))
-        verdict = DIFFERS if largest < LEVEL else ALIKE
-        corrected[place] = replace(groups[place], p_value=largest, verdict=verdict)
+def _judged(groups: Sequence[GroupBias], twins: dict[int, int]) -> list[GroupBias]:
+    """The same groups, their p-values corrected: the rates' among themselves, the classes' among themselves."""
+    corrected = list(groups)
+    for budget, kind in ((_BUDGET_OF_RATES, "rates"), (1 - _BUDGET_OF_RATES, "classes")):
+        places = [
+            (place, number)
+            for place, group in enumerate(groups)
+            for number, one in enumerate(getattr(group, kind))
+            if one.p_value is not None and place not in twins
+        ]
+        values = dict(zip(places, holm([getattr(groups[p], kind)[n].p_value for p, n in places], budget), strict=True))
+        for place, group in enumerate(groups):
+            own = twins.get(place, place)
+            parts = [
+                replace(one, p_value=values.get((own, number))) if one.p_value is not None else one
+                for number, one in enumerate(getattr(group, kind))
+            ]
+            # Typed as a whole: the two fields are of one kind.
+            changes: dict[str, Any] = {kind: tuple(parts)}
+            corrected[place] = replace(corrected[place], **changes)
     return corrected
 
 
-def _notes(rows: LabelledRows, columns: Sequence[str], groups: Sequence[GroupBias]) -> list[str]:
+def _verdict(group: GroupBias) -> GroupBias:
+    if group.verdict != ALIKE:
+        return group
+    if group.different:
+        return replace(group, verdict=DIFFERS, why="; ".join(one.words() for one in group.different[:3]))
+    accuracy = group.rates[0].difference
+    if accuracy.low is None or accuracy.high is None:
+        return group
+    widest = 100 * max(abs(accuracy.low), abs(accuracy.high))
+    return replace(group, why=f"a difference in accuracy of up to {widest:.0f} points may be hidden")
+
+
+def _overall(rows: LabelledAnswers, resamples: int) -> GroupBias:
+    images = len(rows)
+    units = len(np.unique(rows.units))
+    if images < SHOWN_FROM:
+        return GroupBias("overall", "", images, units, HIDDEN)
+    everything = Division("overall", ("",), np.zeros(images, dtype=np.intp))
+    drawn = resampled(rows, everything, resamples)
+    pair, rest = (drawn.observed[0], drawn.drawn[0]), drawn.rest(0)
+    inside = np.ones(images, dtype=bool)
+    rates = mean_differences(rows, inside, ~inside, pair, rest)
+    return GroupBias("overall", "", images, units, ALIKE, rates=rates, classes=class_differences(rows, pair, rest))
+
+
+def _notes(rows: LabelledAnswers, columns: Sequence[str]) -> list[str]:
     notes = []
     if not len(rows):
         notes.append("There are no labelled answers yet; send labels to /v1/feedback, then audit again.")
     if not columns:
         notes.append("No subgroup columns are named: set data.subgroups in kedge.toml.")
-    said = {group.column for group in groups}
-    notes += [f"No labelled answer says its {column}." for column in columns if column not in said]
-    hidden = [group for group in groups if group.verdict == HIDDEN]
-    if hidden:
-        total = sum(group.images for group in hidden)
-        notes.append(
-            f"{len(hidden)} groups with fewer than {SHOWN_FROM} labelled images ({total} in all) are listed, not shown."
-        )
+    if len(rows) and len(set(rows.truth)) == 1:
+        notes.append(f"Every labelled image shows {rows.truth[0]}: of other classes nothing can be said.")
+    unsure = int(np.count_nonzero(~np.isfinite(rows.confidence)))
+    if unsure:
+        notes.append(f"{unsure} answers have no confidence on record and are left out of the calibration.")
+    units = len(np.unique(rows.units))
+    if units < len(rows):
+        notes.append(f"{len(rows)} labelled images are {units} sessions or different pictures: copies count together.")
+    return notes
+
+
+def _silent(rows: LabelledAnswers, divisions: Sequence[Division]) -> list[str]:
+    """Who does not say a column, which is no group: it may have come into use midway."""
+    notes = []
+    for division in divisions:
+        silent = int(np.count_nonzero(division.part < 0))
+        if silent and " x " not in division.column:
+            notes.append(
+                f"{silent} of {len(rows)} images do not say their {division.column}; its groups are compared with "
+                "those that do."
+            )
     return notes

@@ -1,28 +1,31 @@
-"""Counting what was gathered: evidence moves on, whole windows close, alarms are raised. Pure."""
+"""Counting what was gathered: evidence moves on, whole windows close, alarms are raised. It only reads."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import numpy as np
+import polars as pl
 
 from infra.clock import new_id
 from infra.settings import Settings
 from models.prediction import Prediction
 from monitoring import evidence
-from monitoring.batch import batch_of
-from monitoring.blocks import block_seconds, count_blocks
 from monitoring.evidence import GROSS, HARM, Evidence, EvidenceSettings
 from monitoring.faults import LEAST_LOOKED_AT, look
 from monitoring.gathering import Gathered
+from monitoring.new_rows import NewRows, Remembered
 from monitoring.observations import gross_observations, harm_observations
-from monitoring.prediction_log import Cursor, LogSlice
-from monitoring.reference import ReferenceProfile
-from monitoring.signals import drift_report
+from monitoring.prediction_log import predictions_in
 from monitoring.watch_state import WatchState
+from monitoring.window_columns import Times, moment_of, time_span
 from monitoring.windows import FULL, SUCCEEDED, Window, summarise
 
-# Half of what one look reads (gathering), for the other half may be the champion's.
+# So many predictions of predecessors are not kept waiting for the champion's window to become whole.
 _MOST_LEFT_OVER = 50_000
+# Of a larger window the newest so many are looked at one by one.
+_MOST_LOOKED_AT = 5_000
 
 
 @dataclass(frozen=True)
@@ -40,30 +43,54 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Counted:
-    """The state after the look, what it says, and the windows and alarms of this look."""
+    """
+    The state after the look, what it says, and the windows and alarms of this look.
+
+    Attributes:
+        sample: Some rows of the newest of the windows, for its page; None without a window.
+    """
 
     state: WatchState
     evidence: Evidence
     windows: tuple[Window, ...]
     alarms: tuple[Alarm, ...]
+    sample: pl.DataFrame | None = None
 
 
 def count(gathered: Gathered, settings: Settings, at: datetime) -> Counted:
-    """Count every new label and prediction once; `at` is the time of the look."""
+    """
+    Count every new label and prediction once; `at` is the time of the look.
+
+    Where the slices end that the predictions are read in makes no difference to any window or evidence.
+    """
     rules = EvidenceSettings(settings.monitor.false_alarms_per_quarter, settings.monitor.harm_tolerance)
-    state = _begun(gathered, rules)
-    counted = _count_labels(gathered, state, settings, rules, at)
-    size = settings.monitor.window
-    stuck = not _window_ends(gathered, size) and _is_stuck(gathered, size)
-    for rows, fresh, whole in _segments(gathered, size):
-        if whole or stuck:
-            # The predecessor's last predictions make a window of their own, closed before the first whole one.
-            counted = _close_leftovers(gathered, counted, rows, settings)
-        counted = _count_predictions(gathered, counted, fresh, settings, rules, at)
-        if whole:
-            own = [row for row in rows if row.model_version == gathered.champion.version]
-            counted = _close(counted, gathered.profile, own, settings, counted.evidence, FULL)
-    return replace(counted, state=_moved_on(gathered, counted.state, settings))
+    version, size = gathered.champion.version, settings.monitor.window
+    counted = _count_labels(gathered, _begun(gathered, rules), settings, rules, at)
+    state = counted.state
+    known = Remembered(gathered.arrivals.ids_before(state.windows_until.or_later(state.recent.older)))
+    newest = _Newest(version, min(size, _MOST_LOOKED_AT))
+    for slice_rows in gathered.arrivals.slices():
+        rest = slice_rows
+        while len(rest):
+            wanted = max(1, size - _open_rows(counted.state, version))
+            first = known.first(rest, version, wanted)
+            piece, rest = rest.head(len(first)), rest.tail(len(first))
+            own = piece.where(first & piece.of(version))
+            counted = _passed(counted, piece, piece.where(first))
+            if _open_rows(counted.state, version) >= size:
+                # The predecessor's last predictions make a window of their own, closed before the first whole one.
+                counted = _close_leftovers(gathered, counted, settings, at)
+                counted = _count_predictions(gathered, counted, own, settings, rules, at)
+                counted = _close(gathered, counted, version, settings, counted.evidence, FULL, at)
+                counted = replace(counted, state=_window_over(counted.state))
+                known.forget()
+            else:
+                counted = _count_predictions(gathered, counted, own, settings, rules, at)
+            newest.take(own)
+    if not counted.windows and _is_stuck(counted.state, version, size):
+        counted = _close_leftovers(gathered, counted, settings, at)
+        counted = replace(counted, state=_window_over(counted.state))
+    return replace(counted, state=_looked(gathered, counted.state, newest, settings))
 
 
 def _begun(gathered: Gathered, rules: EvidenceSettings) -> WatchState:
@@ -81,9 +108,7 @@ def _begun(gathered: Gathered, rules: EvidenceSettings) -> WatchState:
         last_number={} if state.evidence is None else state.evidence.last_number,
     )
     blank = WatchState()
-    return replace(
-        state, evidence=fresh, predictions=0, block=blank.block, look=blank.look, labels=blank.labels, alarmed=()
-    )
+    return replace(state, evidence=fresh, predictions=0, look=blank.look, labels=blank.labels, alarmed=())
 
 
 def _count_labels(
@@ -91,50 +116,53 @@ def _count_labels(
 ) -> Counted:
     assert state.evidence is not None, "the evidence was begun"
     labels, moved = gathered.labels, state.evidence
-    observations = []
-    # Volunteered feedback comes mostly for errors: it trains, but it does not measure.
-    if settings.monitor.feedback_is_random:
-        number = moved.last_number.get(HARM, 0) + 1
-        observations = harm_observations(gathered.profile, labels.pairs, number, settings.data.subgroups)
+    # Volunteered feedback comes mostly for errors: it trains, but only what the audit drew by chance measures.
+    random = settings.monitor.feedback_is_random
+    audited = [(one.label, one.prediction) for one in gathered.answered if one.request.in_audit]
+    number, data = moved.last_number.get(HARM, 0) + 1, settings.data
+    pairs = labels.pairs if random else audited
+    observations = harm_observations(gathered.profile, pairs, number, data.subgroups, data.group)
     moved, said = evidence.update_all(moved, observations, rules)
     state = replace(state, evidence=moved, labels_until=labels.cursor, waiting=labels.waiting)
-    return _with_alarms(Counted(state, said, (), ()), {}, at)
+    return _with_alarms(Counted(state, said, (), ()), np.empty(0, "datetime64[us]"), 0, at)
 
 
 def _count_predictions(
     gathered: Gathered,
     counted: Counted,
-    rows: Sequence[Prediction],
+    own: NewRows,
     settings: Settings,
     rules: EvidenceSettings,
     at: datetime,
 ) -> Counted:
     state = counted.state
-    if not rows:
+    if not len(own):
         return counted
     assert state.evidence is not None, "the evidence was begun"
-    number = state.evidence.last_number.get(GROSS, 0) + 1
-    observations = gross_observations(gathered.profile, rows, number, settings.data.group)
+    arrivals, version, number = gathered.arrivals, gathered.champion.version, state.evidence.last_number.get(GROSS, 0)
+    times, profile = own.times, arrivals.profile_of(version)
+    batch = arrivals.batch(own, version)
+    observations = gross_observations(profile, batch, times, number + 1, settings.data.group)
     moved, said = evidence.update_all(state.evidence, [one for _, one in observations], rules)
-    seconds = block_seconds(settings.monitor.block)
-    block, blocks = count_blocks(state.block, [row.at for row in rows], seconds, moved.blocks)
-    moved = replace(moved, blocks=blocks)
-    said = replace(said, block_lane=evidence.block_lane(moved, rules))
-    state = replace(state, evidence=moved, predictions=state.predictions + len(rows), block=block)
-    last_row = {one.number: rows[place] for place, one in observations}
-    return _with_alarms(replace(counted, state=state, evidence=said), last_row, at)
+    state = replace(state, evidence=moved, predictions=state.predictions + len(own))
+    last_row = np.array([place for place, _ in observations])
+    return _with_alarms(replace(counted, state=state, evidence=said), times[last_row], number + 1, at)
 
 
-def _with_alarms(counted: Counted, row_of: dict[int, Prediction], at: datetime) -> Counted:
-    """An alarm for each detector that has just reached its threshold, in the window that is open now."""
+def _with_alarms(counted: Counted, times: Times, first_number: int, at: datetime) -> Counted:
+    """
+    An alarm for each detector that has just reached its threshold, in the window that is open now.
+
+    times: of the predictions that were just counted, the first of which has `first_number` in its lane.
+    """
     state = counted.state
     assert state.evidence is not None, "the evidence was begun"
     raised = []
     for one in counted.evidence.new_alarms:
         facts = asdict(one) | {"evidence_since": state.evidence.reset_reason}
-        row = row_of.get(one.alarmed_at or 0)
-        if row is not None:
-            facts["prediction_at"] = row.at.isoformat()
+        place = (one.alarmed_at or 0) - first_number
+        if one.lane == GROSS and 0 <= place < len(times):
+            facts["prediction_at"] = moment_of(times[place]).isoformat()
         raised.append(
             Alarm(new_id(at), at, one.lane, one.detector, state.evidence.model_version, state.windows + 1, facts)
         )
@@ -142,87 +170,94 @@ def _with_alarms(counted: Counted, row_of: dict[int, Prediction], at: datetime) 
     return replace(counted, state=replace(state, alarmed=tuple(sorted(keys))), alarms=(*counted.alarms, *raised))
 
 
-def _segments(gathered: Gathered, size: int) -> list[tuple[list[Prediction], list[Prediction], bool]]:
-    """The slice cut after each whole window: all rows, the champion's rows not seen before, and whether it is whole."""
-    is_new = _unseen(gathered.slice, gathered.state.seen_until)
-    ends = _window_ends(gathered, size)
-    found, start = [], 0
-    for end in (*ends, len(gathered.slice.rows)):
-        rows = list(gathered.slice.rows[start:end])
-        fresh = [row for row, new in zip(rows, is_new[start:end], strict=True) if new and _is_own(gathered, row)]
-        found.append((rows, fresh, end in ends and start != end))
-        start = end
-    return found
+def _passed(counted: Counted, rows: NewRows, first: NewRows) -> Counted:
+    """The state after these rows, of which those in `first` count."""
+    state, end = counted.state, rows.end
+    open_rows = Counter(state.open_rows or {})
+    open_rows.update(str(version) for version in first.frame["model_version"])
+    recent = state.recent.after(len(rows), end)
+    return replace(counted, state=replace(state, open_rows=dict(open_rows), seen_until=end, recent=recent))
 
 
-def _window_ends(gathered: Gathered, size: int) -> list[int]:
-    """After which rows of the slice the champion has completed a window."""
-    ends, seen = [], 0
-    for place, row in enumerate(gathered.slice.rows, start=1):
-        seen += _is_own(gathered, row)
-        if seen == size:
-            ends.append(place)
-            seen = 0
-    return ends
+def _open_rows(state: WatchState, version: int) -> int:
+    return (state.open_rows or {}).get(str(version), 0)
 
 
-def _unseen(found: LogSlice, seen_until: Cursor) -> list[bool]:
-    places = seen_until.places
-    return [(place.segment, place.position) > places.get(place.spool, (-1, -1)) for place in found.places]
+def _window_over(state: WatchState) -> WatchState:
+    return replace(state, windows_until=state.seen_until, open_rows={})
 
 
-def _is_own(gathered: Gathered, row: Prediction) -> bool:
-    return row.model_version == gathered.champion.version
-
-
-def _is_stuck(gathered: Gathered, size: int) -> bool:
-    """Whether so many predictions of predecessors are in the way that the champion's next might never be read."""
-    others = sum(not _is_own(gathered, row) for row in gathered.slice.rows)
+def _is_stuck(state: WatchState, version: int, size: int) -> bool:
+    """Whether predictions of predecessors pile up, while the champion's next window is far from whole."""
+    others = sum((state.open_rows or {}).values()) - _open_rows(state, version)
     return others >= max(_MOST_LEFT_OVER, size)
 
 
-def _close_leftovers(gathered: Gathered, counted: Counted, rows: Sequence[Prediction], settings: Settings) -> Counted:
-    for version, profile in sorted(gathered.predecessors.items()):
-        mine = [row for row in rows if row.model_version == version]
-        if len(mine) >= LEAST_LOOKED_AT:
-            counted = _close(counted, profile, mine, settings, Evidence((), (), ""), SUCCEEDED)
-    return counted
+def _close_leftovers(gathered: Gathered, counted: Counted, settings: Settings, at: datetime) -> Counted:
+    before = counted
+    for version in sorted(int(version) for version in counted.state.open_rows or {}):
+        if version != gathered.champion.version and _open_rows(counted.state, version) >= LEAST_LOOKED_AT:
+            counted = _close(gathered, counted, version, settings, Evidence((), (), ""), SUCCEEDED, at)
+    # Alarms of the window that is still open go with it to its new number.
+    was, now_open = before.state.windows + 1, counted.state.windows + 1
+    alarms = tuple(
+        replace(one, window_sequence=now_open) if one.window_sequence == was else one for one in counted.alarms
+    )
+    return replace(counted, alarms=alarms)
 
 
 def _close(
+    gathered: Gathered,
     counted: Counted,
-    profile: ReferenceProfile,
-    rows: Sequence[Prediction],
+    version: int,
     settings: Settings,
     said: Evidence,
     closed_because: str,
+    at: datetime,
 ) -> Counted:
+    state = counted.state
+    columns = gathered.arrivals.window(version, state.windows_until, state.seen_until, settings.monitor.report_images)
+    if columns is None:
+        return counted
     summary = summarise(
-        rows,
-        drift_report(profile, batch_of(rows, len(profile.classes), profile.embedding_size)),
+        columns,
         subgroups=settings.data.subgroups,
         evidence=said.detectors,
         block_lane=said.block_lane,
         closed_because=closed_because,
+        at=at,
+        detectors=settings.monitor.detectors,
     )
-    times, sequence = [row.at for row in rows], counted.state.windows + 1
-    window = Window(settings.project.name, sequence, profile.version, min(times), max(times), len(rows), summary)
-    return replace(counted, state=replace(counted.state, windows=sequence), windows=(*counted.windows, window))
+    started_at, ended_at, _ = time_span(columns.times, at)
+    sequence = state.windows + 1
+    window = Window(settings.project.name, sequence, version, started_at, ended_at, len(columns), summary)
+    state = replace(state, windows=sequence)
+    return replace(counted, state=state, windows=(*counted.windows, window), sample=columns.sample)
 
 
-def _moved_on(gathered: Gathered, state: WatchState, settings: Settings) -> WatchState:
-    """The cursors after the slice, and a fresh look at the newest predictions where there are enough."""
-    found, size = gathered.slice, settings.monitor.window
-    ends, until = _window_ends(gathered, size), state.windows_until
-    if ends:
-        until = found.cursor_after(ends[-1])
-    elif _is_stuck(gathered, size):
-        until = found.cursor
-    newest = [row for row in found.rows if _is_own(gathered, row)][-size:]
-    if len(newest) >= LEAST_LOOKED_AT:
-        state = replace(state, look=look(gathered.profile, newest, settings.data.source))
-    return replace(
-        state,
-        windows_until=until,
-        seen_until=found.cursor,
-    )
+class _Newest:
+    """The champion's newest predictions of this look, at most so many."""
+
+    def __init__(self, version: int, most: int) -> None:
+        self.version, self.most, self._frames = version, most, list[pl.DataFrame]()
+
+    def take(self, own: NewRows) -> None:
+        if len(own):
+            self._frames = [pl.concat([*self._frames, own.frame.tail(self.most)]).tail(self.most)]
+
+    def with_earlier(self, gathered: Gathered) -> tuple[Prediction, ...]:
+        """These, filled up from what was seen before; none where there is nothing new."""
+        new = predictions_in(self._frames[0]) if self._frames else ()
+        if not new:
+            return ()
+        before = gathered.state
+        start = before.windows_until.or_later(before.recent.older)
+        return (*gathered.arrivals.newest_before(self.version, start, self.most - len(new)), *new)
+
+
+def _looked(gathered: Gathered, state: WatchState, newest: _Newest, settings: Settings) -> WatchState:
+    """A fresh look at the newest predictions where there are enough."""
+    rows = newest.with_earlier(gathered)
+    if len(rows) < LEAST_LOOKED_AT:
+        return state
+    return replace(state, look=look(gathered.profile, rows, settings.data.source))

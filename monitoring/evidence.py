@@ -3,27 +3,41 @@ Evidence that the world has changed, with a stated number of false alarms a quar
 
 Each detector multiplies e-values into a Shiryaev-Roberts statistic, one per bet, kept as a logarithm; it alarms when
 their mean reaches a threshold that grows with the number of detectors in its lane and with the units (predictions,
-labels) it sees in a quarter. Under its null hypothesis a detector runs on average at least that many units before
-it alarms, whatever the dependence between detectors, so the alarms expected in a quarter stay within the budget.
+labels, blocks) it sees in a quarter. Under its null hypothesis a detector runs on average at least that many units
+before it alarms, whatever the dependence between detectors, so the alarms expected in a quarter stay within the budget.
+For predictions and labels that is a theorem, given the tolerance; for blocks, whose ranks are not quite independent, it
+is shown by simulation.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import exp, inf, isfinite, log, log1p
+
+import numpy as np
 
 from models.intervals import wilson
 
 GROSS = "gross"
 HARM = "labelled harm"
 BLOCKS = "blocks"
-LANES = (GROSS, HARM)
+LANES = (GROSS, HARM, BLOCKS)
 CHANNELS = ("image statistics", "embedding", "output uncertainty", "metadata")
+BLOCK_DETECTORS = ("outputs", "embedding", "image statistics", "mix")
+# Powers of a rank, each with its e-value k p^(k - 1): the smaller k, the more it hopes for the very lowest ranks.
+BLOCK_BETS = (0.1, 0.25, 0.5)
 
 # Each lane's share of the false-alarm budget; the block lane keeps its half while it calibrates.
 SHARES: Mapping[str, float] = {GROSS: 0.25, HARM: 0.25, BLOCKS: 0.5}
 # A threshold from less traffic than this would be too easy to reach: the trailing rate may be about to rise.
-LEAST_UNITS: Mapping[str, int] = {GROSS: 10_000, HARM: 100}
+LEAST_UNITS: Mapping[str, int] = {GROSS: 10_000, HARM: 100, BLOCKS: 1}
 
+_GROSS_BETS = (0.3, 0.5, 0.75, 0.95)
+_BLOCKS_PER_QUARTER = 90.0
+_MOST_TOLERATED = 0.5
+# From here on columns are faster than a loop.
+_FEW = 256
+_EVEN_RANK = 0.5
+_LEAST_RANK = 1e-12
 _MOST_ERROR = 0.95
 _ONE_SIDED_95 = 0.90  # two-sided level whose either end is one-sided at 0.95
 
@@ -53,8 +67,8 @@ class Observation:
 
     Attributes:
         number: Counts up within the lane; one that was already applied changes nothing.
-        values: Detector name and value in 0..1 (1 = atypical, or an error). A detector that is not named, or whose
-            value is not a finite number, is left as it was.
+        values: Detector name and value in 0..1 (1 = atypical, or an error; of a block its rank, small when it is far
+            off). A detector that is not named, or whose value is not a finite number, is left as it was.
     """
 
     lane: str
@@ -68,8 +82,8 @@ class Detector:
     One statistic of one lane.
 
     Attributes:
-        null: Largest mean of the values that counts as no change, 0..1.
-        bets: Means it bets on, each above `null`.
+        null: Largest mean of the values that counts as no change, 0..1; of ranks, their mean without a change.
+        bets: Means it bets on, each above `null`; of ranks, powers.
         log_r: Natural logarithm of the Shiryaev-Roberts statistic, one per bet; -inf before the first value.
         units: Values seen since the reset.
         total: Sum of those values.
@@ -94,8 +108,9 @@ class EvidenceState:
     Attributes:
         units_per_quarter: Per lane, fixed at the reset from the trailing rate.
         last_number: Per lane, the number of the newest observation applied; 0 before the first.
-        blocks: Whole blocks of traffic seen since the reset.
+        blocks: Blocks that can be ranked against.
         reset_reason: In words, why the state began anew.
+        block_words: What the block lane can do, in words; "" before its first block.
     """
 
     model_version: int
@@ -104,6 +119,7 @@ class EvidenceState:
     units_per_quarter: Mapping[str, float]
     last_number: Mapping[str, int]
     blocks: int = 0
+    block_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,11 +144,13 @@ class Evidence:
     Attributes:
         new_alarms: Detectors that reached their threshold during this update.
         block_lane: In words, what the block lane can do so far.
+        lanes: Lane to what it can do so far, in words.
     """
 
     detectors: tuple[DetectorEvidence, ...]
     new_alarms: tuple[DetectorEvidence, ...]
     block_lane: str
+    lanes: Mapping[str, str] = field(default_factory=dict)
 
     def alarms(self, lane: str) -> tuple[DetectorEvidence, ...]:
         """Every detector of the lane that has alarmed since the reset."""
@@ -190,7 +208,7 @@ def describe(state: EvidenceState, settings: EvidenceSettings, fresh: frozenset[
         for detector in state.detectors
     )
     new = tuple(found for found in shown if f"{found.detector}\n{found.lane}" in fresh)
-    return Evidence(shown, new, block_lane(state, settings))
+    return Evidence(shown, new, block_lane(state, settings), lane_words(state, settings))
 
 
 def begin(
@@ -211,11 +229,12 @@ def begin(
         judged_errors: Per labelled-harm detector ("overall", "class=7", "camera=A"), the champion's errors and
             images on the judge set.
         settings: Budget and tolerances.
-        units_per_quarter: The trailing rate per lane; raised to at least 10,000 predictions and 100 labels.
+        units_per_quarter: The trailing rate per lane; raised to at least 10,000 predictions and 100 labels; 90 blocks
+            where none is given.
         last_number: Per lane, observations up to this number belong to the past.
     """
-    rate = units_per_quarter or {}
-    gross = [_detector(GROSS, name, settings.atypical_share, (0.3, 0.5, 0.75, 0.95)) for name in CHANNELS]
+    rate = {BLOCKS: _BLOCKS_PER_QUARTER} | dict(units_per_quarter or {})
+    gross = [_detector(GROSS, name, settings.atypical_share, _GROSS_BETS) for name in CHANNELS]
     harm = []
     for name, (errors, images) in judged_errors.items():
         null = min(_MOST_ERROR, wilson(errors, images, _ONE_SIDED_95)[1] + settings.harm_tolerance)
@@ -223,14 +242,58 @@ def begin(
     return EvidenceState(
         model_version=model_version,
         reset_reason=reason,
-        detectors=(*gross, *harm),
+        detectors=(*gross, *harm, *block_detectors()),
         units_per_quarter={lane: max(float(LEAST_UNITS[lane]), rate.get(lane, 0.0)) for lane in LANES},
         last_number=dict(last_number or {}),
     )
 
 
+def block_detectors() -> tuple[Detector, ...]:
+    """The detectors of the block lane, without any evidence."""
+    blank = (-inf,) * len(BLOCK_BETS)
+    return tuple(Detector(BLOCKS, name, _EVEN_RANK, BLOCK_BETS, blank) for name in BLOCK_DETECTORS)
+
+
+def tolerate(state: EvidenceState, shares: Mapping[str, float]) -> EvidenceState:
+    """
+    The state with other tolerated shares of atypical predictions, per channel.
+
+    A channel whose share changes begins anew, since its evidence was gathered against the other one; a channel that
+    has alarmed stays as it is, and so does one whose share does not change.
+    """
+    moved = []
+    for detector in state.detectors:
+        share = shares.get(detector.name, detector.null) if detector.lane == GROSS else detector.null
+        changed = share != detector.null and detector.alarmed_at is None
+        moved.append(_detector(GROSS, detector.name, share, _GROSS_BETS) if changed else detector)
+    return replace(state, detectors=tuple(moved))
+
+
+def tolerated_share(largest_seen: float, settings: EvidenceSettings) -> float:
+    """What share of atypical predictions is fine once burn-in has shown the benign blocks' largest."""
+    return min(_MOST_TOLERATED, max(settings.atypical_share, 2 * largest_seen + 0.05))
+
+
+def lane_words(state: EvidenceState, settings: EvidenceSettings) -> dict[str, str]:
+    """Per lane, in words, what it can do so far."""
+    nulls = [detector.null for detector in state.detectors if detector.lane == GROSS]
+    labels = max((detector.units for detector in state.detectors if detector.lane == HARM), default=0)
+    shares = (
+        f"{min(nulls):.0%}" if len(set(nulls)) == 1 else f"{min(nulls, default=0):.0%} to {max(nulls, default=0):.0%}"
+    )
+    judged = any(detector.lane == HARM for detector in state.detectors)
+    harm = f"watching: {labels:,} labels so far" if labels else "waiting for the first label drawn by chance"
+    return {
+        GROSS: f"watching: up to {shares} of atypical predictions are fine",
+        HARM: harm if judged else "guard only: the champion was never judged, so no error is known to be too large",
+        BLOCKS: block_lane(state, settings),
+    }
+
+
 def block_lane(state: EvidenceState, settings: EvidenceSettings) -> str:
     """What the lane of day-long blocks says; it ranks blocks against blocks and needs a pool of them first."""
+    if state.block_words:
+        return state.block_words
     done = min(state.blocks, settings.burn_in_blocks)
     return f"calibrating: {done} of {settings.burn_in_blocks} blocks; gross change and labelled harm are watched"
 
@@ -242,30 +305,68 @@ def _detector(lane: str, name: str, null: float, bets: tuple[float, ...]) -> Det
 
 
 def _advance(detector: Detector, values: list[tuple[int, float]], limit: float) -> Detector:
-    null, log_r, alarmed_at = detector.null, list(detector.log_r), detector.alarmed_at
-    slopes = [(bet - null) / (null * (1 - null)) for bet in detector.bets]
-    for number, value in values:
-        for position, slope in enumerate(slopes):
-            # R <- (R + 1) * e, e = 1 + (x - p0)(q - p0) / (p0 (1 - p0)); log(R + 1) without overflow.
-            before = log_r[position]
-            grown = before + log1p(exp(-before)) if before > 0 else log1p(exp(before))
-            log_r[position] = grown + log1p((value - null) * slope)
-        # The mean can only reach the threshold when the largest does.
-        if alarmed_at is None and max(log_r) >= limit and _log_mean(log_r) >= limit:
-            alarmed_at = number
+    numbers, seen = [number for number, _ in values], [value for _, value in values]
+    walk = _walk_in_columns if len(values) > _FEW else _walk
+    log_r, reached = walk(detector, seen, limit)
+    alarmed_at = detector.alarmed_at
+    if alarmed_at is None and reached is not None:
+        alarmed_at = numbers[reached]
     return replace(
         detector,
-        log_r=tuple(log_r),
+        log_r=log_r,
         units=detector.units + len(values),
-        total=detector.total + sum(value for _, value in values),
+        total=detector.total + sum(seen),
         alarmed_at=alarmed_at,
     )
+
+
+def _walk(detector: Detector, values: Sequence[float], limit: float) -> tuple[tuple[float, ...], int | None]:
+    """Log R after the values, and the place of the first that reached the limit."""
+    log_r, reached = list(detector.log_r), None
+    log_e = _log_e_of_rank if detector.lane == BLOCKS else _log_e_of_share(detector.null)
+    for place, value in enumerate(values):
+        for position, bet in enumerate(detector.bets):
+            # R <- (R + 1) * e; log(R + 1) without overflow.
+            before = log_r[position]
+            grown = before + log1p(exp(-before)) if before > 0 else log1p(exp(before))
+            log_r[position] = grown + log_e(value, bet)
+        # The mean can only reach the threshold when the largest does.
+        if reached is None and max(log_r) >= limit and _log_mean(log_r) >= limit:
+            reached = place
+    return tuple(log_r), reached
+
+
+def _walk_in_columns(detector: Detector, values: Sequence[float], limit: float) -> tuple[tuple[float, ...], int | None]:
+    """The same for many values at once: R_t = E_t (R_0 + the sum of 1 / E_s over s < t), E_t = e_1 … e_t."""
+    seen, bets, null = np.array(values)[:, None], np.array(detector.bets), detector.null
+    if detector.lane == BLOCKS:
+        log_e = np.log(bets) + (bets - 1) * np.log(np.maximum(seen, _LEAST_RANK))
+    else:
+        log_e = np.log1p((seen - null) * (bets - null) / (null * (1 - null)))
+    summed = log_e.cumsum(axis=0)
+    inverse = np.concatenate([np.logaddexp(detector.log_r, 0.0)[None], -summed[:-1]])
+    log_r = summed + np.logaddexp.accumulate(inverse, axis=0)
+    over = np.logaddexp.reduce(log_r, axis=1) - log(len(bets)) >= limit
+    return tuple(log_r[-1].tolist()), int(over.argmax()) if over.any() else None
+
+
+def _log_e_of_share(null: float) -> Callable[[float, float], float]:
+    """The likelihood ratio of a share `bet` against `null`, linear in the value: valid for any value in 0..1."""
+    spread = null * (1 - null)
+    return lambda value, bet: log1p((value - null) * (bet - null) / spread)
+
+
+def _log_e_of_rank(value: float, bet: float) -> float:
+    return log(bet) + (bet - 1) * log(max(value, _LEAST_RANK))
 
 
 def _log_threshold(state: EvidenceState, detector: Detector, settings: EvidenceSettings) -> float:
     """Natural logarithm of N V / (B share); traffic that outgrows V raises the threshold and never lowers it."""
     members = sum(1 for other in state.detectors if other.lane == detector.lane)
-    units = max(state.units_per_quarter[detector.lane], float(detector.units))
+    units = state.units_per_quarter[detector.lane]
+    if detector.lane != BLOCKS:
+        # Blocks come at the calendar's rate, which cannot be outgrown.
+        units = max(units, float(detector.units))
     return log(members * units / (settings.false_alarms_per_quarter * SHARES[detector.lane]))
 
 

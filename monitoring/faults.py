@@ -1,23 +1,19 @@
 """A look at the newest predictions: broken input, and whether a known or a new source is behind a change."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from models.prediction import Prediction
 from monitoring.batch import batch_of
+from monitoring.broken_pictures import Fault, faults_of
 from monitoring.evidence import CHANNELS
-from monitoring.image_stats import NAMES
 from monitoring.reference import ReferenceProfile
 from monitoring.signals import atypical, new_values
 
 LEAST_LOOKED_AT = 20
-
-# Two and a half grey levels of 255: what a covered lens or a black frame leaves.
-_BLANK_CONTRAST = 0.01
-_MOST_BROKEN = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,11 @@ class Look:
 
     Attributes:
         predictions: How many were looked at.
-        fault: In words, content that cannot be recovered: blank or stuck pictures; "" where none was seen.
+        fault: The faults in words: content that cannot be recovered; "" where none was seen.
         new_sources: Values of the declared source column that the reference never saw, with their number.
         known_source_changed: Share of pictures from known sources that are atypical, 0..1.
         new_values: The same as `new_sources` for every metadata column.
+        faults: What `fault` says, each with its source and the class its pictures mostly came out as.
     """
 
     predictions: int = 0
@@ -38,6 +35,15 @@ class Look:
     new_sources: Mapping[str, int] | None = None
     known_source_changed: float = 0.0
     new_values: Mapping[str, Mapping[str, int]] | None = None
+    faults: tuple[Fault, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Look":
+        known = cls(**{**document, "faults": ()})
+        return replace(known, faults=tuple(Fault(**one) for one in document.get("faults", ())))
 
 
 def look(profile: ReferenceProfile, predictions: Sequence[Prediction], source: str) -> Look:
@@ -47,35 +53,19 @@ def look(profile: ReferenceProfile, predictions: Sequence[Prediction], source: s
     source: the metadata column that names the camera or site; "" where none is declared.
     """
     batch = batch_of(predictions, len(profile.classes), profile.embedding_size)
-    values = new_values(profile, batch.metadata)
+    values = new_values(profile, batch)
     new_sources = values.get(source, {})
     picture = atypical(profile, batch)[CHANNELS[0]]
     known = np.array([bool(value := row.get(source, "")) and value not in new_sources for row in batch.metadata])
     changed = 0.0
     if source in profile.columns and known.any() and np.isfinite(picture[known]).any():
         changed = float(np.nanmean(picture[known]))
+    faults = faults_of(profile, batch, [row.image_sha256 for row in predictions], source)
     return Look(
         predictions=len(predictions),
-        fault=_blank(profile, batch.statistics) or _stuck(predictions),
+        fault="; ".join(one.words for one in faults),
         new_sources=new_sources,
         known_source_changed=changed,
         new_values=values,
+        faults=faults,
     )
-
-
-def _blank(profile: ReferenceProfile, statistics: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
-    contrast = NAMES.index("contrast")
-    usual = float((profile.batch.statistics[:, contrast] < _BLANK_CONTRAST).mean())
-    blank = float((statistics[:, contrast] < _BLANK_CONTRAST).mean()) if len(statistics) else 0.0
-    if blank < max(_MOST_BROKEN, 2 * usual):
-        return ""
-    return f"{blank:.0%} of the newest {len(statistics)} pictures are blank"
-
-
-def _stuck(predictions: Sequence[Prediction]) -> str:
-    if len(predictions) < LEAST_LOOKED_AT:
-        return ""
-    _, count = Counter(row.image_sha256 for row in predictions).most_common(1)[0]
-    if count < _MOST_BROKEN * len(predictions):
-        return ""
-    return f"{count} of the newest {len(predictions)} pictures are the very same file"

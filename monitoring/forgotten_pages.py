@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading, writing
-from infra.objects import ObjectStore
+from infra.objects import ObjectMissing, ObjectStore
 from monitoring.batch import Batch
-from monitoring.reference import load_profile, save_profile
+from monitoring.reference import ReferenceProfile, profile_key
 
 
 def drop_waiting_labels(engine: sa.Engine, name: str, identifier: str) -> int:
@@ -81,8 +81,13 @@ def drop_reference_image(
         place: The image's place among the *select* images, from 0.
         images: How many *select* images there were; a profile of fewer or more is of others, or already without it.
     """
-    profile = load_profile(engine, objects, name, version)
-    if profile is None or profile.images != images or images == 1:
+    # Of the training, not of a normal that a person accepted later: that one is made of other images.
+    key = profile_key(name, version)
+    try:
+        profile = ReferenceProfile.from_bytes(objects.get(key))
+    except ObjectMissing:
+        return False
+    if profile.images != images or images == 1:
         return False
     # Every image is scored in rounds, each time distorted afresh: its rows lie one round apart.
     stays = np.arange(len(profile.batch)) % images != place
@@ -96,6 +101,13 @@ def drop_reference_image(
         tuple(batch.metadata[row] for row in chosen),
     )
     truth = tuple(profile.truth[row] for row in chosen)
-    smaller = replace(profile, images=images - 1, batch=left, truth=truth, distances=profile.distances[stays])
-    save_profile(engine, objects, name, smaller)
+    unseen = None if profile.unseen is None else np.delete(profile.unseen, place)
+    smaller = replace(
+        profile, images=images - 1, batch=left, truth=truth, distances=profile.distances[stays], unseen=unseen
+    )
+    objects.put(key, smaller.to_bytes())
+    table = schema.profiles
+    mine = (table.c.name == name) & (table.c.version == version) & (table.c.object_key == key)
+    with writing(engine) as connection:
+        connection.execute(table.update().where(mine).values(images=smaller.images))
     return True

@@ -1,16 +1,15 @@
 """Labels that came after the champion was made: how many can train, and how many are from where the change is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from monitoring.batch import Batch
+from monitoring.coded import Coded
 from monitoring.evidence import CHANNELS
-from monitoring.image_stats import NAMES
-from monitoring.performance import labelled_rows
+from monitoring.log_columns import batch_in
 from monitoring.prediction_log import PredictionLog
 from monitoring.reference import CATEGORY, ReferenceProfile
 from monitoring.signals import atypical
@@ -47,9 +46,9 @@ def labels_so_far(
     kept = frame.filter("image_kept").unique("image_sha256", keep="last", maintain_order=True)
     if kept.is_empty():
         return LabelsSoFar(since_refusal=None if refused_at is None else 0, not_kept=frame.height)
-    rows = labelled_rows(kept)
-    region = _region(profile, kept, rows.metadata, alarmed, source)
-    right = np.array([truth == answer for truth, answer in zip(rows.truth, rows.answered, strict=True)])
+    right = (kept["true_label"] == kept["label"]).to_numpy()
+    region = _region(profile, kept, alarmed, source)
+    labelled = set(kept["true_label"].unique())
     later = None if refused_at is None else int((kept["labelled_at"] >= refused_at).sum())
     return LabelsSoFar(
         fresh=kept.height,
@@ -57,45 +56,27 @@ def labels_so_far(
         right_in_region=int((region & right).sum()),
         since_refusal=later,
         not_kept=frame.height - frame.filter("image_kept").height,
+        unlabelled=tuple(name for name in profile.classes if name not in labelled),
     )
 
 
-def _region(
-    profile: ReferenceProfile,
-    frame: pl.DataFrame,
-    metadata: Sequence[Mapping[str, str]],
-    alarmed: Sequence[str],
-    source: str,
-) -> NDArray[np.bool_]:
-    column = profile.columns.get(source)
-    new_source = np.zeros(frame.height, dtype=bool)
-    if column is not None and column.kind == CATEGORY:
-        new_source = np.array([column.is_new(row.get(source, "")) for row in metadata])
-    if not alarmed and not new_source.any():
+def _region(profile: ReferenceProfile, frame: pl.DataFrame, alarmed: Sequence[str], source: str) -> NDArray[np.bool_]:
+    """Where the change is; everything, where nothing says so."""
+    batch = batch_in(frame, len(profile.classes), profile.embedding_size)
+    region = of_new_source(profile, batch.column(source), source)
+    if not alarmed and not region.any():
         return np.ones(frame.height, dtype=bool)
-    scored = atypical(profile, _batch(profile, frame, metadata))
+    scored = atypical(profile, batch)
     mine = (frame["model_version"] == profile.version).to_numpy()
-    region = new_source
     for channel in alarmed:
         says_so = np.nan_to_num(scored[channel]) > 0
         region = region | (says_so if channel in _OF_ANY_VERSION else says_so & mine)
     return region
 
 
-def _batch(profile: ReferenceProfile, frame: pl.DataFrame, metadata: Sequence[Mapping[str, str]]) -> Batch:
-    return Batch(
-        statistics=_columns(frame["statistics"], len(NAMES)),
-        probabilities=_columns(frame["probabilities"], len(profile.classes)),
-        embedding=_columns(frame["embedding"], profile.embedding_size),
-        labels=tuple(frame["label"].to_list()),
-        metadata=tuple(metadata),
-    )
-
-
-def _columns(values: pl.Series, width: int) -> NDArray[np.float64]:
-    found = np.full((len(values), width), np.nan)
-    for place, row in enumerate(values.to_list()):
-        if row is not None and len(row) == width:
-            found[place] = row
-    found[~np.isfinite(found)] = np.nan
-    return found
+def of_new_source(profile: ReferenceProfile, said: Coded, source: str) -> NDArray[np.bool_]:
+    """Which rows name a source that the reference never saw; `said` is their column of sources."""
+    known = profile.columns.get(source)
+    if known is None or known.kind != CATEGORY:
+        return np.zeros(len(said), dtype=bool)
+    return said.where([known.is_new(value) for value in said.values])

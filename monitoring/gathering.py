@@ -1,7 +1,7 @@
 """What the watcher reads at one look: new predictions and new labels, beside the profile of the champion."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import polars as pl
@@ -10,7 +10,10 @@ from infra.clock import now
 from models.prediction import Label, Prediction
 from models.registry import ModelVersion
 from monitoring.evidence import GROSS, HARM
-from monitoring.prediction_log import Cursor, LogSlice, PredictionLog
+from monitoring.label_rows import Answer, answers, audit_answers
+from monitoring.log_stretch import new_stretch
+from monitoring.new_rows import Arrivals
+from monitoring.prediction_log import Cursor, PredictionLog
 from monitoring.reference import ReferenceProfile, load_profile
 from monitoring.watch_place import WatchPlace
 from monitoring.watch_state import WatchState
@@ -41,39 +44,46 @@ class NewLabels:
 @dataclass(frozen=True)
 class Gathered:
     """
-    What was read, before anything is concluded.
+    What there is to count, before anything is concluded.
 
     Attributes:
-        state: As the last look left it.
-        slice: Predictions since the last closed window, those of the open window included.
+        state: As the last look left it, with the rows of the open window counted.
+        arrivals: The new predictions, which are read a slice at a time while they are counted.
         units_per_quarter: The trailing rate per lane; read only when the evidence begins anew.
-        predecessors: Profiles of other versions in the slice.
+        answered: Labels that were asked for and have come since.
     """
 
     champion: ModelVersion
     profile: ReferenceProfile
     state: WatchState
-    slice: LogSlice
+    arrivals: Arrivals
     labels: NewLabels
     units_per_quarter: Mapping[str, float]
-    predecessors: Mapping[int, ReferenceProfile]
+    answered: tuple[Answer, ...] = ()
 
 
 def gather(place: WatchPlace, champion: ModelVersion, profile: ReferenceProfile, state: WatchState) -> Gathered:
-    """Read everything that is new."""
+    """Find everything that is new."""
     most = max(_MOST_ROWS, 2 * place.settings.monitor.window)
-    found = place.log.new_predictions(state.windows_until, most_rows=most)
     begins = state.evidence is None or state.evidence.model_version != champion.version
-    others = {row.model_version for row in found.rows} - {champion.version}
-    loaded = {version: load_profile(place.engine, place.objects, place.name, version) for version in others}
+    arrivals = Arrivals(
+        log=place.log,
+        begin=state.seen_until,
+        stretch=new_stretch(place.log.predictions, state.seen_until, most),
+        load=lambda version: load_profile(place.engine, place.objects, place.name, version),
+        whole_minutes=bool(place.settings.data.group),
+    )
+    arrivals.know(profile)
+    if state.open_rows is None:
+        state = replace(state, open_rows=arrivals.open_rows(state.windows_until, state.seen_until))
     return Gathered(
         champion=champion,
         profile=profile,
         state=state,
-        slice=found,
+        arrivals=arrivals,
         labels=new_labels(place.log, state.labels_until, state.waiting),
-        units_per_quarter=units_per_quarter(place.log) if begins else {},
-        predecessors={version: known for version, known in loaded.items() if known is not None},
+        units_per_quarter=_units(place) if begins else {},
+        answered=answers(place.engine, place.log, place.name),
     )
 
 
@@ -93,6 +103,15 @@ def new_labels(log: PredictionLog, cursor: Cursor, waiting: Sequence[Label]) -> 
         waiting=tuple(still[-_MOST_WAITING:]),
         cursor=arrived.cursor,
     )
+
+
+def _units(place: WatchPlace) -> dict[str, float]:
+    found = units_per_quarter(place.log)
+    if not place.settings.monitor.feedback_is_random:
+        # Only labels that the audit drew are evidence then.
+        audited = audit_answers(place.engine, place.name, now() - _RATE_OVER)
+        found[HARM] = _QUARTER_DAYS / _RATE_OVER.days * audited
+    return found
 
 
 def units_per_quarter(log: PredictionLog) -> dict[str, float]:

@@ -27,6 +27,7 @@ class Standing:
         alarms: Raised so far, per lane.
         open_alarms: Per lane, those that nobody has acted on and that concern the champion or the watcher itself.
         jobs: Training jobs per state.
+        label_requests: Labels asked for so far, per state.
         reports_failed: Pages of windows that could not be written.
         heard_at: The watcher's last sign of life.
     """
@@ -40,6 +41,7 @@ class Standing:
     alarms: Mapping[str, int]
     open_alarms: Mapping[str, int]
     jobs: Mapping[str, int]
+    label_requests: Mapping[str, int]
     reports_failed: int
     heard_at: datetime | None
 
@@ -47,6 +49,7 @@ class Standing:
 def standing(engine: sa.Engine, name: str) -> Standing:
     """The newest of everything about the model `name`."""
     windows, alarms, jobs, reports = schema.windows, schema.alarms, schema.jobs, schema.reports
+    requests = schema.label_requests
     with reading(engine) as connection:
         newest = _newest(connection, windows, name, 50)
         champion = _champion(connection, name)
@@ -68,6 +71,7 @@ def standing(engine: sa.Engine, name: str) -> Standing:
             alarms=_per(connection, alarms.c.lane, alarms.c.name == name),
             open_alarms=_per(connection, alarms.c.lane, (alarms.c.name == name) & of_now),
             jobs=_per(connection, jobs.c.state, sa.true()),
+            label_requests=_per(connection, requests.c.state, requests.c.name == name),
             reports_failed=_per(
                 connection, reports.c.kind, (reports.c.kind == "window") & (reports.c.object_key == "")
             ).get("window", 0),

@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-NAMES = ("brightness", "contrast", "sharpness", "saturation", "noise", "aspect", "megapixels")
+# New ones go to the end: rows and profiles written before them are the shorter by so many numbers.
+NAMES = (
+    "brightness", "contrast", "sharpness", "saturation", "noise", "aspect", "megapixels", "warmth", "compression",
+)  # fmt: skip
+EARLIEST = 7  # as many the first rows of a log have
 
 _BLOCK = 8
 _MOST_SIDE = 64
@@ -24,14 +28,16 @@ class Sample:
         pixels: uint8 (h, w, 3), RGB, h and w at least 1 and at most 64.
         width: of the whole image, in pixels.
         height: of the whole image, in pixels.
+        encoded: bytes of the whole image as it was sent; 0 = not known.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
+    encoded: int = 0
 
 
-def sample_of(pixels: NDArray[np.uint8], width: int = 0, height: int = 0) -> Sample:
+def sample_of(pixels: NDArray[np.uint8], width: int = 0, height: int = 0, encoded: int = 0) -> Sample:
     """
     What is looked at of an image, uint8 (H, W, 3).
 
@@ -42,8 +48,9 @@ def sample_of(pixels: NDArray[np.uint8], width: int = 0, height: int = 0) -> Sam
         pixels: RGB; may be smaller than the image, where it was decoded at a lower scale.
         width: of the image itself; 0 = that of the pixels.
         height: likewise.
+        encoded: bytes of the image as it was sent; 0 = not known.
     """
-    size = (width or pixels.shape[1], height or pixels.shape[0])
+    size = (width or pixels.shape[1], height or pixels.shape[0], encoded)
     rows, row_cells, tall = _grid(pixels.shape[0])
     columns, column_cells, wide = _grid(pixels.shape[1])
     part = pixels[rows, columns]
@@ -76,7 +83,9 @@ def statistics_of_all(samples: Sequence[Sample]) -> Floats:
     The statistics of several images, float32 (N, len(NAMES)): images of one size cost little more than one of them.
 
     Brightness, contrast and saturation lie in 0..1; noise is a deviation on the same scale; sharpness is the
-    mean absolute slope between neighbouring pixels, 0..1; aspect is the logarithm of width over height.
+    mean absolute slope between neighbouring pixels, 0..1; aspect is the logarithm of width over height; warmth is
+    mean red less mean blue, -1..1, which swapped channels turn round; compression is in bytes a pixel, NaN where the
+    bytes are not known.
     """
     found = np.empty((len(samples), len(NAMES)), dtype=np.float32)
     by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -84,13 +93,15 @@ def statistics_of_all(samples: Sequence[Sample]) -> Floats:
         by_shape.setdefault(sample.pixels.shape, []).append(place)
         found[place, 5] = np.log(sample.width / sample.height)
         found[place, 6] = sample.width * sample.height / 1e6
+        found[place, 8] = sample.encoded / (sample.width * sample.height) if sample.encoded else np.nan
     for places in by_shape.values():
-        found[places, :5] = _looks(np.stack([samples[place].pixels for place in places]))
+        looks = _looks(np.stack([samples[place].pixels for place in places]))
+        found[places, :5], found[places, 7] = looks[:, :5], looks[:, 5]
     return found
 
 
 def _looks(pictures: NDArray[np.uint8]) -> Floats:
-    """Brightness to noise of pictures of one size, (N, H, W, 3)."""
+    """Brightness to noise, and warmth, of pictures of one size, (N, H, W, 3)."""
     count, height, width, _ = pictures.shape
     # Planes side by side, and whole numbers of 16 bits, of which twice as many fit into one instruction.
     planes = np.ascontiguousarray(pictures.reshape(-1, 3).T).reshape(3, count, height, width)
@@ -107,7 +118,9 @@ def _looks(pictures: NDArray[np.uint8]) -> Floats:
     thrice = twice[:, :, 1:] - twice[:, :, :-1]
     noise = _size_of(thrice[:, :, 1:] - thrice[:, :, :-1]) * _NOISE_SCALE
     saturation = 1 - np.divide(lowest, highest, out=np.ones_like(lowest), where=highest > 0)
-    columns = (mean / 255, np.sqrt(np.maximum(variance, 0.0)) / 255, slope / 255, saturation, noise / 255)
+    warmth = (_total(planes[0]) - _total(planes[2])) / light.shape[1]
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    columns = (mean / 255, deviation / 255, slope / 255, saturation, noise / 255, warmth / 255)
     return np.stack(columns, axis=1).astype(np.float32)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 ASKED, ANSWERED, SKIPPED, OVERDUE = "asked", "answered", "skipped", "overdue"
 AUDIT, DRIFTED, DISAGREEMENT, UNCERTAIN = "audit", "drifted", "disagreement", "uncertain"
+STRATA = (AUDIT, DRIFTED, DISAGREEMENT, UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,14 @@ class LabelRequest:
     Attributes:
         stratum: Why it was drawn: "audit" (by chance alone), "drifted", "disagreement" or "uncertain".
         probability: With which it was drawn in any way, 0..1, fixed before anybody saw its label.
-        uniform_probability: With which the audit sample alone draws any prediction, 0..1.
+        uniform_probability: With which the audit sample alone drew it, 0..1: the same for all predictions of its plan,
+            less for one of several near-copies.
         in_audit: Whether the audit sample drew it, whatever else did: only these enter evidence of harm.
         policy: The plan's version, so that probabilities of two plans are never mixed unknowingly.
         state: "asked", "answered", "skipped" (a person could not say) or "overdue".
+        image_sha256: Of its picture.
+        same_as: Id of an earlier request for the very same picture, whose answer is its answer; None where a person
+            is to be asked. It counts in estimates with its own probability, and costs nobody a second look.
         label: What was answered; None before.
     """
 
@@ -35,6 +40,8 @@ class LabelRequest:
     in_audit: bool
     policy: str
     state: str
+    image_sha256: str = ""
+    same_as: str | None = None
     label: str | None = None
     answered_at: datetime | None = None
     exported_at: datetime | None = None

@@ -1,6 +1,7 @@
 """The watcher's metrics, read from rows at the moment of asking: the watcher itself may be between two looks."""
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +11,12 @@ from prometheus_client.registry import Collector
 
 from infra.settings import Settings
 from monitoring.history import Standing, standing
+from monitoring.label_requests import ANSWERED, ASKED, OVERDUE, SKIPPED
 from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+EDGES = ("value", "low", "high")
 _STATES = ("queued", "running", "done", "failed", "refused", "cancelled")
 _Family = GaugeMetricFamily | CounterMetricFamily
 
@@ -40,10 +43,11 @@ class WatchCollector(Collector):
         found = standing(self.engine, self.name)
         yield from _counts(found)
         yield from _state(found)
+        yield from _evidence(found)
         if found.window is not None:
-            yield from _window(found.window["summary"])
+            yield from _window(_mapping(found.window["summary"]))
         if found.labelled is not None:
-            yield from _labelled(found.labelled["summary"])
+            yield from _labelled(_mapping(found.labelled["summary"]))
 
 
 def _counts(found: Standing) -> Iterator[_Family]:
@@ -55,6 +59,8 @@ def _counts(found: Standing) -> Iterator[_Family]:
 
 def _state(found: Standing) -> Iterator[_Family]:
     yield _gauge("kedge_open_alarms", "Alarms nobody has acted on.", _keyed(found.open_alarms), ("lane",))
+    asked = {(state,): float(found.label_requests.get(state, 0)) for state in (ASKED, ANSWERED, SKIPPED, OVERDUE)}
+    yield _gauge("kedge_label_requests", "Labels asked for, by what became of them.", asked, ("state",))
     jobs = {(state,): float(found.jobs.get(state, 0)) for state in _STATES}
     yield _gauge("kedge_training_jobs", "Training jobs by state.", jobs, ("state",))
     if found.champion is not None:
@@ -69,25 +75,84 @@ def _state(found: Standing) -> Iterator[_Family]:
 
 
 def _window(summary: Mapping[str, Any]) -> Iterator[_Family]:
-    atypical = _keyed(summary.get("atypical", {}))
+    """What the newest window says; a part that its summary lacks, or holds in another form, is left out."""
+    atypical = _numbers(summary.get("atypical"))
     yield _gauge("kedge_window_atypical_ratio", "Share of atypical predictions.", atypical, ("channel",))
-    largest: dict[tuple[str, ...], float] = {}
-    for signal in summary.get("signals", []):
-        key = (signal["family"],)
-        largest[key] = max(largest.get(key, 0.0), signal["effect"])
-    yield _gauge("kedge_window_effect_ratio", "Largest distance from the reference, 0..1.", largest, ("family",))
-    detectors = {(one["lane"], one["detector"]): one for one in summary.get("evidence", [])}
+    effects = _largest(summary.get("signals"), "family", "effect")
+    yield _gauge("kedge_window_effect_ratio", "Largest distance from the reference, 0..1.", effects, ("family",))
+    origin = _numbers(summary.get("origin"))
+    help_text = "Distance from the first training's images, 0..1."
+    yield _gauge("kedge_window_origin_distance_ratio", help_text, origin, ("family",))
+    faults = _largest(summary.get("faults"), "kind", "share")
+    yield _gauge("kedge_window_input_fault_ratio", "Largest share of faulty images of a source.", faults, ("kind",))
+    test = _numbers(summary.get("test"), ("p_value",))
+    if test:
+        help_text = "Of the window beside its reference, over all signals; it draws, it does not alarm."
+        yield _gauge("kedge_window_p_value", help_text, {(): test[("p_value",)]})
+    yield from _estimate(summary.get("estimate"))
+
+
+def _estimate(estimate: Any) -> Iterator[_Family]:
+    values = _numbers(estimate, EDGES)
+    if not values:
+        return
+    help_text = "Accuracy as estimated without labels, with its interval; concept drift is not excluded."
+    yield _gauge("kedge_window_estimated_accuracy_ratio", help_text, values, ("edge",))
+    valid = {(): float(estimate.get("valid") is True)}
+    yield _gauge("kedge_window_estimate_valid", "1 while that estimate may be believed.", valid)
+
+
+def _evidence(found: Standing) -> Iterator[_Family]:
+    """As of the newest look where it is kept, for labels move the evidence between windows too."""
+    verdict = found.verdict["evidence"] if found.verdict is not None else None
+    detectors = verdict.get("detectors") if isinstance(verdict, Mapping) else None
+    if not detectors and found.window is not None:
+        detectors = _mapping(found.window["summary"]).get("evidence")
     for what, help_text in (("evidence", "Evidence of change"), ("threshold", "Evidence at which it alarms")):
-        values = {key: one[f"log10_{what}"] for key, one in detectors.items()}
+        values = {
+            (str(one.get("lane", "")), str(one.get("detector", ""))): value
+            for one in _entries(detectors)
+            if (value := _number(one.get(f"log10_{what}"))) is not None
+        }
         yield _gauge(f"kedge_{what}_log10", f"{help_text}, decimal logarithm.", values, ("lane", "detector"))
 
 
 def _labelled(summary: Mapping[str, Any]) -> Iterator[_Family]:
-    accuracy = summary["accuracy"]
-    values = {(edge,): accuracy[edge] for edge in ("value", "low", "high") if accuracy.get(edge) is not None}
     help_text = "Accuracy of the newest labelled window, with its 95 % interval."
-    yield _gauge("kedge_window_accuracy_ratio", help_text, values, ("edge",))
-    yield _gauge("kedge_window_labelled_predictions", "Its labelled predictions.", {(): summary["labelled"]})
+    accuracy = _numbers(summary.get("accuracy"), EDGES)
+    yield _gauge("kedge_window_accuracy_ratio", help_text, accuracy, ("edge",))
+    labelled = _number(summary.get("labelled"))
+    if labelled is not None:
+        yield _gauge("kedge_window_labelled_predictions", "Its labelled predictions.", {(): labelled})
+
+
+def _largest(entries: Any, key: str, value: str) -> dict[tuple[str, ...], float]:
+    largest: dict[tuple[str, ...], float] = {}
+    for one in _entries(entries):
+        name, number = (str(one.get(key, "")),), _number(one.get(value))
+        if number is not None:
+            largest[name] = max(largest.get(name, number), number)
+    return largest
+
+
+def _numbers(found: Any, names: tuple[str, ...] | None = None) -> dict[tuple[str, ...], float]:
+    """The finite numbers of a mapping, those of `names` where it is given."""
+    pairs = {(str(name),): _number(value) for name, value in _mapping(found).items() if names is None or name in names}
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _mapping(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _entries(found: Any) -> list[Mapping[str, Any]]:
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, which old and half-filled summaries do not always hold."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and isfinite(value) else None
 
 
 def _keyed(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from models.intervals import wilson
 
+Counts = NDArray[np.intp]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -69,7 +71,7 @@ class Performance:
 
 def performance(rows: LabelledRows, subgroups: Sequence[str] = ()) -> Performance:
     """Accuracy, precision and recall with Wilson intervals, per class and per value of the subgroup columns."""
-    right = np.array([truth == answer for truth, answer in zip(rows.truth, rows.answered, strict=True)], dtype=bool)
+    right = np.array(rows.truth, dtype=object) == np.array(rows.answered, dtype=object)
     found = []
     for column in subgroups:
         for value, member in members(rows, column):
@@ -86,23 +88,43 @@ def performance(rows: LabelledRows, subgroups: Sequence[str] = ()) -> Performanc
 
 def per_class(rows: LabelledRows) -> list[ClassPerformance]:
     """Every class that was true or answered at least once."""
-    truth, answered = np.array(rows.truth, dtype=object), np.array(rows.answered, dtype=object)
-    found = []
-    for label in sorted(set(rows.truth) | set(rows.answered)):
-        of_class, said = truth == label, answered == label
-        both = int((of_class & said).sum())
-        images, answers = int(of_class.sum()), int(said.sum())
-        found.append(
-            ClassPerformance(
-                label,
-                images,
-                answers,
-                precision=share(both, answers),
-                recall=share(both, images),
-                false_positive_rate=share(answers - both, len(rows) - images),
-            )
+    classes = tuple(sorted(set(rows.truth) | set(rows.answered)))
+    number = {label: place for place, label in enumerate(classes)}
+    truth, answered = (
+        np.fromiter(map(number.__getitem__, column), dtype=np.intp, count=len(rows))
+        for column in (rows.truth, rows.answered)
+    )
+    counted = [np.bincount(codes, minlength=len(classes)) for codes in (truth, answered, truth[truth == answered])]
+    return list(class_performances(classes, *counted))
+
+
+def class_performances(
+    classes: Sequence[str], images: Counts, answered: Counts, right: Counts
+) -> tuple[ClassPerformance, ...]:
+    """
+    Rates of each class that occurs, from its counts.
+
+    Args:
+        classes: Names.
+        images: Of each class, how many are truly of it.
+        answered: How many were said to be of it.
+        right: How many were said to be of it rightly.
+    """
+    total = int(images.sum())
+    return tuple(
+        ClassPerformance(
+            classes[place],
+            of_class,
+            said,
+            precision=share(both, said),
+            recall=share(both, of_class),
+            false_positive_rate=share(said - both, total - of_class),
         )
-    return found
+        for place, (of_class, said, both) in enumerate(
+            zip(images.tolist(), answered.tolist(), right.tolist(), strict=True)
+        )
+        if of_class or said
+    )
 
 
 def members(rows: LabelledRows, column: str) -> list[tuple[str, NDArray[np.bool_]]]:

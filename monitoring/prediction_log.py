@@ -62,7 +62,8 @@ _LABELS: dict[str, Any] = {
     "sequence": pl.Int64(),
     **_PLACE,
 }
-_ORDER = ("settled_at", "spool", "segment", "position")
+PLACE_OF = ("spool", "segment", "position")  # the columns that tell one row from every other
+_ORDER = ("settled_at", *PLACE_OF)
 # A slot's rows lie in files of their own, so that reading what is new of one slot never opens another's.
 _PARTITIONS = ("date", "spool")
 
@@ -83,6 +84,22 @@ class Cursor:
         places = dict(self.places)
         for row in rows:
             places[row.spool] = max(places.get(row.spool, (-1, -1)), (row.segment, row.position))
+        return Cursor(places)
+
+    def past_frame(self, rows: pl.DataFrame) -> "Cursor":
+        """The same of rows as columns, of which only their places are looked at."""
+        ordered = rows.sort("segment", "position")
+        last = ordered.group_by("spool").agg(pl.col("segment").last(), pl.col("position").last())
+        places = dict(self.places)
+        for spool, segment, position in last.iter_rows():
+            places[spool] = max(places.get(spool, (-1, -1)), (segment, position))
+        return Cursor(places)
+
+    def or_later(self, other: "Cursor") -> "Cursor":
+        """The later place of either, for each spool."""
+        places = dict(self.places)
+        for spool, place in other.places.items():
+            places[spool] = max(places.get(spool, (-1, -1)), place)
         return Cursor(places)
 
     def to_json(self) -> dict[str, list[int]]:
@@ -197,11 +214,11 @@ class PredictionLog:
             cursor: where the reader stands; by default at the beginning.
             most_rows: a bound for memory; what is left is found by the next call.
         """
-        frame = _beyond(self.predictions.scan(), cursor)
+        frame = beyond(self.predictions.scan(), cursor)
         if frame is None:
             return LogSlice((), (), cursor, cursor)
         # Which rows come first is decided on three small columns; only those are then read in full.
-        chosen = _merged(frame.select("at", *_PLACE).collect()).head(most_rows)
+        chosen = merged(frame.select("at", *_PLACE).collect()).head(most_rows)
         if chosen.is_empty():
             return LogSlice((), (), cursor, cursor)
         whole = (
@@ -211,17 +228,17 @@ class PredictionLog:
                 chosen.lazy().select("spool", "segment", "position"), on=["spool", "segment", "position"], how="semi"
             ).collect()
         )
-        ordered = _merged(whole)
+        ordered = merged(whole)
         end = cursor.past(_places(ordered))
         first = ordered.filter(~pl.col("repeated")).unique("id", keep="first", maintain_order=True)
-        return LogSlice(_predictions(first), _places(first), end, cursor)
+        return LogSlice(predictions_in(first), _places(first), end, cursor)
 
     def new_labels(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LabelSlice:
         """The labels beyond the cursor, every one of them: which counts for an id is for the reader to say."""
-        frame = _beyond(self.labels.scan(), cursor)
+        frame = beyond(self.labels.scan(), cursor)
         if frame is None:
             return LabelSlice((), cursor)
-        rows = _merged(frame.collect()).head(most_rows)
+        rows = merged(frame.collect()).head(most_rows)
         return LabelSlice(_labels(rows.sort("sequence", maintain_order=True)), cursor.past(_places(rows)))
 
     def predictions_by_id(self, ids: Iterable[str]) -> dict[str, Prediction]:
@@ -262,11 +279,13 @@ class PredictionLog:
         joined = _first(known).join(last, on="id", how="inner").sort("sequence", "id")
         return joined.select(list(_JOINED)).collect()
 
-    def last_labels(self) -> dict[str, Label]:
-        """The label that counts for each id: the last by the server's sequence."""
+    def last_labels(self, ids: Iterable[str] | None = None) -> dict[str, Label]:
+        """The label that counts for each id, of all that have one or of these: the last by the server's sequence."""
         frame = self.labels.scan()
         if frame is None:
             return {}
+        if ids is not None:
+            frame = frame.filter(pl.col("id").is_in(list(ids)))
         last = frame.sort("sequence", "spool", "segment", "position").unique("id", keep="last").collect()
         return {label.id: label for label in _labels(last)}
 
@@ -313,7 +332,7 @@ class PredictionLog:
         frame = self.predictions.scan()
         if frame is None:
             return ()
-        return _predictions(frame.sort("at", descending=True).head(count).collect())
+        return predictions_in(frame.sort("at", descending=True).head(count).collect())
 
     def count(self) -> int:
         """How many predictions the log holds, repeated ids included."""
@@ -343,7 +362,8 @@ _JOINED: dict[str, Any] = _PREDICTIONS | {
 }
 
 
-def _beyond(frame: pl.LazyFrame | None, cursor: Cursor) -> pl.LazyFrame | None:
+def beyond(frame: pl.LazyFrame | None, cursor: Cursor) -> pl.LazyFrame | None:
+    """Rows beyond the cursor's places, all those of spools that it does not know among them."""
     if frame is None or not cursor.places:
         return frame
     # One filter a spool, on a partition column: files of what was read before are not even opened.
@@ -354,7 +374,28 @@ def _beyond(frame: pl.LazyFrame | None, cursor: Cursor) -> pl.LazyFrame | None:
     return pl.concat(parts)
 
 
-def _merged(frame: pl.DataFrame) -> pl.DataFrame:
+def between(frame: pl.LazyFrame | None, start: Cursor, end: Cursor) -> pl.LazyFrame | None:
+    """Rows beyond the places of `start` and up to those of `end`; none of a spool that `end` does not know."""
+    if frame is None:
+        return None
+    segment_of, position_of = pl.col("segment"), pl.col("position")
+    parts = [frame.head(0)]
+    for spool, (segment, position) in end.places.items():
+        first, after = start.places.get(spool, (-1, -1))
+        # The plain bounds come first: by them alone whole files are passed over.
+        mine = frame.filter((pl.col("spool") == spool) & segment_of.is_between(first, segment))
+        later = (segment_of > first) | (position_of > after)
+        parts.append(mine.filter(later & ((segment_of < segment) | (position_of <= position))))
+    return pl.concat(parts)
+
+
+def merged(frame: pl.DataFrame) -> pl.DataFrame:
+    """
+    Rows of several spools in the order in which they count, with the time that orders them as `settled_at`.
+
+    That is the running maximum of the times within each spool: a clock that jumps back disturbs no spool's order, and
+    one that is ahead puts its spool's rows behind those that are read with them, and hides none.
+    """
     settled = pl.col("at").cum_max().over("spool").alias("settled_at")
     return frame.sort("spool", "segment", "position").with_columns(settled).sort(_ORDER)
 
@@ -380,7 +421,8 @@ def _list(values: Any) -> list[float]:
     return floats
 
 
-def _predictions(frame: pl.DataFrame) -> tuple[Prediction, ...]:
+def predictions_in(frame: pl.DataFrame) -> tuple[Prediction, ...]:
+    """Rows of the table of predictions as records, for the few that are looked at one by one."""
     names = [field.name for field in dataclasses.fields(Prediction)]
     columns: list[Any] = []
     for name in names:
@@ -402,7 +444,7 @@ def _labels(frame: pl.DataFrame) -> tuple[Label, ...]:
 
 
 def _by_id(frame: pl.LazyFrame, ids: Sequence[str]) -> dict[str, Prediction]:
-    rows = _predictions(_first(frame.filter(pl.col("id").is_in(ids))).collect())
+    rows = predictions_in(_first(frame.filter(pl.col("id").is_in(ids))).collect())
     return {prediction.id: prediction for prediction in rows}
 
 

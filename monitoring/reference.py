@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from infra.clock import now
 from infra.database import reading, writing
 from infra.objects import ObjectMissing, ObjectStore
 from monitoring.batch import Batch, Floats
+from monitoring.image_stats import EARLIEST, NAMES
 
 CATEGORY, NUMBER, IDENTIFIER = "category", "number", "identifier"
 
@@ -92,6 +93,8 @@ class ReferenceProfile:
         limits: Channel name to the score above which one prediction is atypical: 1 in 100 rows is.
         columns: Metadata columns.
         judged_errors: Detector name ("overall", "class=7", "camera=A") to errors and images on the judge set.
+        unseen: shape (images,): images that the projection was not fitted on, the only ones whose components may be
+            compared with a window's; None in a profile made before that was kept apart.
     """
 
     version: int
@@ -106,6 +109,7 @@ class ReferenceProfile:
     limits: Mapping[str, float]
     columns: Mapping[str, Column]
     judged_errors: Mapping[str, tuple[int, int]]
+    unseen: NDArray[np.bool_] | None = None
 
     @cached_property
     def plain(self) -> Batch:
@@ -132,6 +136,8 @@ class ReferenceProfile:
             "limits": dict(self.limits),
             "columns": {name: vars(column) for name, column in self.columns.items()},
             "judged_errors": {name: list(pair) for name, pair in self.judged_errors.items()},
+            "statistics": NAMES,
+            "unseen": None if self.unseen is None else self.unseen.tolist(),
         }
         buffer = io.BytesIO()
         np.savez_compressed(
@@ -153,8 +159,9 @@ class ReferenceProfile:
     def from_bytes(cls, data: bytes) -> "ReferenceProfile":
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             facts: dict[str, Any] = json.loads(arrays["facts"].tobytes())
+            named = facts.get("statistics", NAMES[:EARLIEST])
             batch = Batch(
-                statistics=arrays["statistics"],
+                statistics=_in_order(arrays["statistics"], named),
                 probabilities=arrays["probabilities"],
                 embedding=arrays["embedding"].astype(np.float64),
                 labels=tuple(facts["labels"]),
@@ -166,29 +173,53 @@ class ReferenceProfile:
                 images=facts["images"],
                 batch=batch,
                 truth=tuple(facts["truth"]),
-                median=arrays["median"],
-                scale=arrays["scale"],
+                median=_in_order(arrays["median"], named),
+                scale=_in_order(arrays["scale"], named),
                 projection=Projection(arrays["mean"], arrays["components"], arrays["component_scale"]),
                 distances=arrays["distances"],
                 limits=facts["limits"],
                 columns={name: Column(**column) for name, column in facts["columns"].items()},
                 judged_errors={name: (pair[0], pair[1]) for name, pair in facts["judged_errors"].items()},
+                unseen=None if facts.get("unseen") is None else np.array(facts["unseen"], dtype=np.bool_),
             )
 
 
-def save_profile(engine: sa.Engine, objects: ObjectStore, name: str, profile: ReferenceProfile) -> str:
-    """Keep the profile beside the version's artifact; gives its object key. A second profile replaces the first."""
-    key = f"models/{name}/{profile.version}/reference.npz"
+def save_profile(
+    engine: sa.Engine,
+    objects: ObjectStore,
+    name: str,
+    profile: ReferenceProfile,
+    origin: ReferenceProfile | None = None,
+) -> str:
+    """
+    Keep the profile beside the version's artifact; gives its object key. A second profile replaces the first.
+
+    origin: the images of the first training as this version sees them, which may be the profile itself; None leaves
+    the origin as it was.
+    """
+    key = profile_key(name, profile.version)
     objects.put(key, profile.to_bytes())
+    values: dict[str, Any] = {"object_key": key, "images": profile.images, "created_at": now()}
+    if origin is not None:
+        values["origin_key"] = key if origin is profile else origin_key(name, profile.version)
+        if origin is not profile:
+            objects.put(values["origin_key"], origin.to_bytes())
     table = schema.profiles
+    mine = (table.c.name == name) & (table.c.version == profile.version)
     with writing(engine) as connection:
-        connection.execute(table.delete().where(table.c.name == name, table.c.version == profile.version))
-        connection.execute(
-            table.insert().values(
-                name=name, version=profile.version, object_key=key, images=profile.images, created_at=now()
-            )
-        )
+        if not connection.execute(table.update().where(mine).values(values)).rowcount:
+            connection.execute(table.insert().values(name=name, version=profile.version, **values))
     return key
+
+
+def profile_key(name: str, version: int) -> str:
+    """Where the profile of a version's training lies; a normal that a person accepted later lies elsewhere."""
+    return f"models/{name}/{version}/reference.npz"
+
+
+def origin_key(name: str, version: int) -> str:
+    """Where the origin as a version sees it lies, unless that is the profile itself."""
+    return f"models/{name}/{version}/origin.npz"
 
 
 def load_profile(engine: sa.Engine, objects: ObjectStore, name: str, version: int) -> ReferenceProfile | None:
@@ -206,7 +237,35 @@ def load_profile(engine: sa.Engine, objects: ObjectStore, name: str, version: in
 
 
 def robust_centre(values: NDArray[np.float64], least_scale: Floats) -> tuple[Floats, Floats]:
-    """Median and scale of each column; the scale is never below `least_scale`, which constant columns need."""
-    median = np.nanmedian(values, axis=0)
-    spread = 1.4826 * np.nanmedian(np.abs(values - median), axis=0)
-    return median, np.maximum(spread, least_scale)
+    """
+    Median and scale of each column; the scale is never below `least_scale`, which constant columns need.
+
+    A column without any value has a median of NaN, from which nothing is far.
+    """
+    median, scale = np.full(values.shape[1], np.nan), np.array(least_scale, dtype=np.float64)
+    known = np.isfinite(values).any(axis=0)
+    median[known] = np.nanmedian(values[:, known], axis=0)
+    spread = 1.4826 * np.nanmedian(np.abs(values[:, known] - median[known]), axis=0)
+    scale[known] = np.maximum(spread, scale[known])
+    return median, scale
+
+
+def largest_deviation(statistics: Floats, median: Floats, scale: Floats) -> Floats:
+    """
+    Shape (N,): how far from the median the farthest statistic of each picture lies, in scales; NaN without any.
+
+    A picture is atypical when one statistic is, so one that is missing hides nothing else.
+    """
+    deviations = np.abs(statistics - median) / scale
+    known = np.isfinite(deviations)
+    farthest: Floats = np.where(known.any(axis=1), np.where(known, deviations, -1.0).max(axis=1, initial=-1.0), np.nan)
+    return farthest
+
+
+def _in_order(columns: Floats, named: Sequence[str]) -> Floats:
+    """Columns (…, S) in today's order of the image statistics; NaN for those that the profile was made without."""
+    found = np.full((*columns.shape[:-1], len(NAMES)), np.nan)
+    for place, name in enumerate(named):
+        if name in NAMES:
+            found[..., NAMES.index(name)] = columns[..., place]
+    return found

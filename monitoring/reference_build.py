@@ -123,12 +123,14 @@ def _score(
     preprocessing = runtime.artifact.preprocessing
     for round_number in range(rounds):
         for start in range(0, len(examples), _BATCH):
-            images = [decode_for(read_image(one), preprocessing) for one in examples[start : start + _BATCH]]
+            files = [read_image(one) for one in examples[start : start + _BATCH]]
+            images = [decode_for(data, preprocessing) for data in files]
             pictures = [image.pixels for image in images]
             if round_number:
                 pictures = [distorted(picture, chance) for picture in pictures]
             samples = [
-                sample_of(picture, image.width, image.height) for picture, image in zip(pictures, images, strict=True)
+                sample_of(picture, image.width, image.height, len(data))
+                for picture, image, data in zip(pictures, images, files, strict=True)
             ]
             statistics.append(statistics_of_all(samples))
             resized = np.stack([resize(picture, preprocessing) for picture in pictures])

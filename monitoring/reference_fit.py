@@ -10,14 +10,24 @@ from numpy.typing import NDArray
 from monitoring.batch import Batch, Floats
 from monitoring.evidence import CHANNELS
 from monitoring.image_stats import NAMES
-from monitoring.reference import CATEGORY, IDENTIFIER, NUMBER, Column, Projection, ReferenceProfile, robust_centre
+from monitoring.reference import (
+    CATEGORY,
+    IDENTIFIER,
+    NUMBER,
+    Column,
+    Projection,
+    ReferenceProfile,
+    largest_deviation,
+    robust_centre,
+)
 
 _COMPONENTS = 32
 _TYPICAL = 0.99
 _FEW_VALUES = 20
+_LEAST_TO_HALVE = 40
 # Smaller deviations than these are nothing to anybody, however constant the reference is.
 _LEAST_SCALE = {"brightness": 0.01, "contrast": 0.01, "sharpness": 0.003, "saturation": 0.01, "noise": 0.002,
-                "aspect": 0.02, "megapixels": 1e-4}  # fmt: skip
+                "aspect": 0.02, "megapixels": 1e-4, "warmth": 0.01, "compression": 0.01}  # fmt: skip
 
 
 def fit(
@@ -45,8 +55,11 @@ def fit(
     images = len(batch) // rounds
     median, scale = robust_centre(batch.statistics, np.array([_LEAST_SCALE.get(name, 1e-3) for name in NAMES]))
     # Halves are made of images, not of rows: copies of one image in both halves would look too near.
-    distances = _held_out_distances(batch.embedding, np.tile(np.arange(images), rounds))
-    largest = np.nanmax(np.abs(batch.statistics - median) / scale, axis=1)
+    image_of_row = np.tile(np.arange(images), rounds)
+    distances = _held_out_distances(batch.embedding, image_of_row)
+    # Rows that the components were fitted on vary along them more than any other rows ever will.
+    unseen = np.arange(images) % 2 == 1 if images >= _LEAST_TO_HALVE else np.zeros(images, dtype=bool)
+    largest = largest_deviation(batch.statistics, median, scale)
     scores = {CHANNELS[0]: largest, CHANNELS[1]: distances, CHANNELS[2]: batch.entropy}
     return ReferenceProfile(
         version=version,
@@ -56,11 +69,12 @@ def fit(
         truth=tuple(truth),
         median=median,
         scale=scale,
-        projection=_projection(batch.embedding),
+        projection=_projection(batch.embedding[~unseen[image_of_row]]),
         distances=distances,
         limits={channel: _limit(values) for channel, values in scores.items()},
         columns=columns_of(batch.metadata[:images]) if columns is None else columns,
         judged_errors=dict(judged_errors),
+        unseen=unseen,
     )
 
 

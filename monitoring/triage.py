@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from monitoring.evidence import GROSS, HARM, DetectorEvidence, Evidence
+from monitoring.arrivals import ArrivalReport
+from monitoring.distance_from_origin import DistanceFromOrigin
+from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.faults import Look
+from monitoring.identification import NONE, ShiftReport
 
 NOTHING, LABEL_FIRST, FIX_INPUT, RETRAIN = "nothing", "label_first", "fix_input", "retrain"
 NOT_ENOUGH = "Not enough evidence yet"
 
 # So many labelled pictures from the changed region show that a person can still read them.
 _READABLE_LABELS = 5
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class LabelsSoFar:
         right_in_region: Of these, how many the champion had right.
         since_refusal: Those that came after the last refused candidate; None where none was refused.
         not_kept: Labels that came since then but whose picture was not kept.
+        unlabelled: Classes of which there is no fresh label.
     """
 
     fresh: int = 0
@@ -33,6 +38,7 @@ class LabelsSoFar:
     right_in_region: int = 0
     since_refusal: int | None = None
     not_kept: int = 0
+    unlabelled: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,13 @@ class Situation:
         predictions: The champion's, since the last reset.
         window: Predictions in a window.
         source: The declared source column; "" for none.
-        feedback_is_random: Whether labels measure harm at all.
+        feedback_is_random: Whether all labels measure harm, or only those that the audit sample asked for.
+        estimated_loss_windows: So many of the newest windows in a row have a valid estimate of the accuracy, and it
+            lies further below what it should be than the tolerance.
+        estimated_loss: By how much, in the newest of them, 0..1; None where it is not known.
+        shift: What kind of shift the newest window shows; None where it was not asked.
+        arrivals: Volume, silent sources and the like; None where they were not read.
+        origin_distance: Of the newest block; None before the first, or without an origin.
     """
 
     evidence: Evidence
@@ -55,6 +67,11 @@ class Situation:
     source: str
     feedback_is_random: bool
     harm_labels: int = 0
+    estimated_loss_windows: int = 0
+    estimated_loss: float | None = None
+    shift: ShiftReport | None = None
+    arrivals: ArrivalReport | None = None
+    origin_distance: DistanceFromOrigin | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,7 @@ class TriageRules:
     least_labels_in_changed_region: int = 50
     retrain_on_harm: bool = True
     most_known_source_changed: float = 0.20
+    least_loss_windows: int = 2
 
 
 @dataclass(frozen=True)
@@ -92,18 +110,34 @@ class Verdict:
 
 def decide(situation: Situation, rules: TriageRules) -> Verdict:
     """
-    Labelled harm leads to a retrain once labels suffice; a gross change to labels, or to mending the input.
+    Harm leads to a retrain once labels suffice, a gross change to labels or to mending the input.
 
-    A gross change alone never retrains: it says that the world looks different, not that the answers are worse.
+    Harm is what labels show, or a lasting change of the blocks together with an estimated loss in window after window.
+    A change alone never retrains: it says that the world looks different, not that the answers are worse.
     Broken pictures never train a model, whatever else is true.
     """
-    harm, gross = situation.evidence.alarms(HARM), situation.evidence.alarms(GROSS)
-    if situation.look.fault and (harm or gross):
-        return _broken_input(situation, (*gross, *harm))
+    verdict = _of_alarms(situation, rules)
+    return replace(verdict, reasons=(*verdict.reasons, *_seen_beside(situation)))
+
+
+def _of_alarms(situation: Situation, rules: TriageRules) -> Verdict:
+    found = situation.evidence
+    harm, gross, blocks = found.alarms(HARM), found.alarms(GROSS), found.alarms(BLOCKS)
+    alarms = (*harm, *gross, *blocks)
+    if situation.look.fault and alarms:
+        return _broken_input(situation, (*gross, *harm, *blocks))
     if harm:
-        return _harm(situation, rules, harm, gross)
+        reasons = [_said(alarm) for alarm in alarms]
+        return _harmed(situation, rules, reasons, max(alarm.mean - alarm.null for alarm in harm))
+    if gross and _is_unreadable(situation, rules):
+        return _unreadable(situation, gross)
+    if blocks and situation.estimated_loss_windows >= rules.least_loss_windows:
+        reasons = [_estimated(situation), *(_said(alarm) for alarm in (*blocks, *gross))]
+        return _harmed(situation, rules, reasons, situation.estimated_loss)
     if gross:
-        return _gross(situation, rules, gross)
+        return _gross(situation, rules, (*gross, *blocks))
+    if blocks:
+        return _slow_change(situation, rules, blocks)
     return _quiet(situation)
 
 
@@ -118,44 +152,54 @@ def _broken_input(situation: Situation, alarms: Sequence[DetectorEvidence]) -> V
     )
 
 
-def _harm(
-    situation: Situation, rules: TriageRules, harm: Sequence[DetectorEvidence], gross: Sequence[DetectorEvidence]
-) -> Verdict:
-    reasons = [_said(alarm) for alarm in harm] + [_said(alarm) for alarm in gross] + _new_sources(situation)
-    avoidable = max(alarm.mean - alarm.null for alarm in harm)
+def _harmed(situation: Situation, rules: TriageRules, reasons: Sequence[str], avoidable: float | None) -> Verdict:
+    told = [*reasons, *_kind_of_shift(situation), *_new_sources(situation)]
     missing = _missing_labels(situation, rules)
     if missing:
-        reasons.append("The labels do not suffice to train on: " + "; ".join(missing) + ".")
-        return Verdict(LABEL_FIRST, tuple(reasons), tuple(f"{_capital(need)}." for need in missing),
-                       avoidable_error=avoidable)  # fmt: skip
+        told.append("The labels do not suffice to train on: " + "; ".join(missing) + ".")
+        would = tuple(f"{_capital(need)}." for need in missing)
+        return Verdict(LABEL_FIRST, tuple(told), would, avoidable_error=avoidable)
     labels = situation.labels
-    reasons.append(f"{labels.fresh} fresh labels can train, {labels.in_region} of them from where the change is.")
+    told.append(f"{labels.fresh} fresh labels can train, {labels.in_region} of them from where the change is.")
+    if labels.unlabelled:
+        named = ", ".join(labels.unlabelled[:_NAMED]) + (" and others" if len(labels.unlabelled) > _NAMED else "")
+        told.append(f"None of them is of {named}: of these a successor learns nothing new.")
     if not rules.retrain_on_harm:
-        reasons.append("trigger.retrain_on_harm is off, so a person has to start it: kedge retrain.")
+        told.append("trigger.retrain_on_harm is off, so a person has to start it: kedge retrain.")
     return Verdict(
         RETRAIN,
-        tuple(reasons),
+        tuple(told),
         ("A successor that passes the gate; or labels that show the champion within its bound again.",),
         starts_retrain=rules.retrain_on_harm,
         avoidable_error=avoidable,
     )
 
 
-def _gross(situation: Situation, rules: TriageRules, gross: Sequence[DetectorEvidence]) -> Verdict:
-    reasons = [_said(alarm) for alarm in gross] + _new_sources(situation)
-    labels, look = situation.labels, situation.look
-    readable = labels.in_region >= _READABLE_LABELS
-    known_changed = look.known_source_changed > rules.most_known_source_changed
-    if situation.source and known_changed and not readable:
-        reasons.append(
-            f"{look.known_source_changed:.0%} of the newest pictures from a known {situation.source} look unlike "
-            "any before, and no label shows that they can still be read."
-        )
-        return Verdict(
-            FIX_INPUT,
-            tuple(reasons),
-            (f"{_READABLE_LABELS} labels of the changed pictures would show that a person can read them.",),
-        )
+def _is_unreadable(situation: Situation, rules: TriageRules) -> bool:
+    changed = situation.look.known_source_changed > rules.most_known_source_changed
+    return bool(situation.source) and changed and situation.labels.in_region < _READABLE_LABELS
+
+
+def _unreadable(situation: Situation, gross: Sequence[DetectorEvidence]) -> Verdict:
+    unlike = (
+        f"{situation.look.known_source_changed:.0%} of the newest pictures from a known {situation.source} look unlike "
+        "any before, and no label shows that they can still be read."
+    )
+    return Verdict(
+        FIX_INPUT,
+        (
+            *(_said(alarm) for alarm in gross),
+            *_kind_of_shift(situation),
+            *_new_sources(situation),
+            unlike,
+        ),
+        (f"{_READABLE_LABELS} labels of the changed pictures would show that a person can read them.",),
+    )
+
+
+def _gross(situation: Situation, rules: TriageRules, alarms: Sequence[DetectorEvidence]) -> Verdict:
+    reasons = [_said(alarm) for alarm in alarms] + _kind_of_shift(situation) + _new_sources(situation)
+    labels = situation.labels
     if labels.in_region:
         reasons.append(
             f"Of {labels.in_region} labelled pictures from where the change is, {labels.right_in_region} were "
@@ -163,13 +207,29 @@ def _gross(situation: Situation, rules: TriageRules, gross: Sequence[DetectorEvi
         )
     else:
         reasons.append("No label from where the change is has come in yet.")
-    would = ["Labels that show the champion worse than its bound lead to a retrain."]
+    return Verdict(LABEL_FIRST, tuple(reasons), _towards_a_retrain(situation, rules))
+
+
+def _slow_change(situation: Situation, rules: TriageRules, blocks: Sequence[DetectorEvidence]) -> Verdict:
+    loss = situation.estimated_loss_windows
+    harmless = f"No harm is shown: {rules.least_loss_windows} windows in a row with a valid estimate below tolerance "
+    harmless += f"would be needed, and there {'is' if loss == 1 else 'are'} {loss or 'none'}."
+    reasons = [_said(alarm) for alarm in blocks] + _kind_of_shift(situation) + _new_sources(situation)
+    return Verdict(
+        NOTHING,
+        (*reasons, harmless, 'If this is the new normal, say so: kedge watch --accept-as-normal "why".'),
+        (f"{_capital(_loss_needed(rules))}.", *_towards_a_retrain(situation, rules)),
+    )
+
+
+def _towards_a_retrain(situation: Situation, rules: TriageRules) -> tuple[str, ...]:
+    would = "Labels that show the champion worse than its bound lead to a retrain."
     if not situation.feedback_is_random:
-        would = [
-            "Labels of a random sample: labels count as evidence of harm only when monitor.feedback_is_random is set."
-        ]
-    missing = _missing_labels(situation, rules)
-    return Verdict(LABEL_FIRST, tuple(reasons), (*would, *(f"For a retrain: {need}." for need in missing)))
+        would = (
+            "Labels drawn by chance that show the champion worse than its bound: `kedge labels next` asks for them. "
+            "Others count as evidence of harm only when monitor.feedback_is_random is set."
+        )
+    return (would, *(f"For a retrain: {need}." for need in _missing_labels(situation, rules)))
 
 
 def _quiet(situation: Situation) -> Verdict:
@@ -179,9 +239,10 @@ def _quiet(situation: Situation) -> Verdict:
         first = f"No alarm in {situation.predictions:,} predictions and {situation.harm_labels:,} labels."
     reasons = [first, f"Slow change: {situation.evidence.block_lane}."]
     if not situation.feedback_is_random:
-        reasons.append("Labels are not declared a random sample, so labelled harm is not watched.")
-    if situation.look.fault:
-        reasons.append(f"Seen beside it: {situation.look.fault}.")
+        reasons.append(
+            "Labelled harm is watched by the labels that chance drew (`kedge labels next`); monitor.feedback_is_random "
+            "is off, so that others only train."
+        )
     reasons += _new_sources(situation)
     return Verdict(NOTHING, tuple(reasons), ("An alarm of one of the lanes.",))
 
@@ -193,13 +254,51 @@ def _missing_labels(situation: Situation, rules: TriageRules) -> list[str]:
         needs.append(f"{rules.least_fresh_labels - labels.fresh} more fresh labels ({labels.fresh} so far)")
     if labels.in_region < rules.least_labels_in_changed_region:
         more = rules.least_labels_in_changed_region - labels.in_region
-        needs.append(f"{more} more labels from where the change is ({labels.in_region} so far)")
+        needs.append(f"{more} more labels from where the change is ({labels.in_region} so far){_region(situation)}")
     since = labels.since_refusal
     if since is not None and since < rules.least_fresh_labels:
         needs.append(f"{rules.least_fresh_labels - since} more labels since the last candidate was refused")
     if needs and labels.not_kept:
         needs[-1] += f"; {labels.not_kept} labels cannot train, because their pictures were not kept"
     return needs
+
+
+def _region(situation: Situation) -> str:
+    """Which pictures those are, where it can be said."""
+    new = [f"{situation.source} = {value}" for value in situation.look.new_sources or {}][:_NAMED]
+    alarmed = [alarm.detector for alarm in situation.evidence.alarms(GROSS)]
+    if new:
+        return f", of {', '.join(new)}"
+    return f", of pictures atypical in {', '.join(alarmed)}" if alarmed else ""
+
+
+def _kind_of_shift(situation: Situation) -> list[str]:
+    shift = situation.shift
+    return [] if shift is None or shift.kind == NONE else list(shift.words)
+
+
+def _seen_beside(situation: Situation) -> list[str]:
+    """What stands beside the verdict, whatever it is, and never makes one."""
+    beside, found = [], situation.evidence
+    if situation.look.fault and not any(found.alarms(lane) for lane in (HARM, GROSS, BLOCKS)):
+        beside.append(f"Seen beside it: {situation.look.fault}.")
+    if situation.arrivals is not None:
+        beside += situation.arrivals.notes
+    if situation.origin_distance is not None and situation.origin_distance.is_beyond:
+        beside.append(situation.origin_distance.words)
+    return beside
+
+
+def _estimated(situation: Situation) -> str:
+    much = "" if situation.estimated_loss is None else f", in the newest by {situation.estimated_loss:.1%}"
+    return (
+        f"Estimated harm: in {situation.estimated_loss_windows} windows in a row the estimated accuracy lies below "
+        f"what is tolerated{much}. Concept drift is not excluded."
+    )
+
+
+def _loss_needed(rules: TriageRules) -> str:
+    return f"an estimated loss above tolerance in {rules.least_loss_windows} windows in a row"
 
 
 def _new_sources(situation: Situation) -> list[str]:
@@ -216,6 +315,11 @@ def _said(alarm: DetectorEvidence) -> str:
         return (
             f"Labelled harm{where}: {alarm.mean:.1%} of {alarm.units:,} labelled answers were wrong; "
             f"up to {alarm.null:.1%} would be fine."
+        )
+    if alarm.lane == BLOCKS:
+        return (
+            f"Slow change in {alarm.detector}: so many blocks close together lay unusually far from the reference that "
+            f"chance does not explain them ({alarm.units:,} blocks ranked)."
         )
     return (
         f"Gross change in {alarm.detector}: so many atypical predictions came close together that {alarm.null:.0%}, "

@@ -7,15 +7,21 @@ look that is broken off and repeated counts nothing twice.
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from infra.clock import now
 from infra.database import writing
 from models.registry import ModelVersion
 from monitoring import evidence, triage
+from monitoring.block_following import follow_blocks
+from monitoring.block_rows import BlockChanges
 from monitoring.counting import Alarm, Counted, count
+from monitoring.distance_from_origin import DistanceFromOrigin, distance_of
 from monitoring.fresh_labels import labels_so_far
 from monitoring.gathering import Gathered, gather
+from monitoring.label_planning import plan_labels
+from monitoring.label_rows import Labelling
+from monitoring.prediction_log import predictions_in
 from monitoring.reference import load_profile
 from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watch_place import WatchPlace
@@ -70,18 +76,37 @@ def tick(place: WatchPlace) -> TickOutcome:
     if profile is None:
         return _without_profile(place, champion, before)
     gathered = gather(place, champion, profile, before)
-    counted = count(gathered, place.settings, now())
+    at = now()
+    counted = count(gathered, place.settings, at)
+    counted, changes, origin = _with_blocks(place, gathered, counted, at)
     counted = replace(counted, state=replace(counted.state, labels=_labels(place, gathered, counted)))
-    verdict = triage.decide(_situation(place, counted), _rules(place))
+    verdict = triage.decide(_situation(place, counted, origin), _rules(place))
     counted = replace(counted, state=replace(counted.state, sequence=before.sequence + 1, action=verdict.action))
+    labelling = Labelling(plan_labels(place, profile, counted.evidence), gathered.answered)
     try:
-        job_id = write_look(place, counted, verdict, before, [row for _, row in gathered.labels.pairs])
+        labelled = [row for _, row in gathered.labels.pairs]
+        job_id = write_look(place, counted, verdict, before, labelled, changes, origin, labelling)
     except LookedTwice:
         return _nothing("Another watcher looked at the same time; its look counts.")
     if before.action and before.action != verdict.action:
         _log.info("The verdict changes from %s to %s: %s", before.action, verdict.action, verdict.reasons[0])
     page = _ask_for_page(place, gathered, counted)
     return TickOutcome(verdict, counted.windows, counted.alarms, job_id, page, verdict.reasons[0])
+
+
+def _with_blocks(
+    place: WatchPlace, gathered: Gathered, counted: Counted, at: datetime
+) -> tuple[Counted, BlockChanges, DistanceFromOrigin | None]:
+    """The look with its blocks; whatever goes wrong with them, the other lanes stand, and the verdict says so."""
+    champion, profile = gathered.champion, gathered.profile
+    try:
+        followed = follow_blocks(place, champion, profile, gathered.state, counted, at)
+    except Exception as error:  # noqa: BLE001 - slow drift is never worth the lanes that see a gross change at once
+        _log.exception("The blocks of traffic could not be followed")
+        words = f"not followed ({type(error).__name__}: {error}); the watcher's log has more"
+        return replace(counted, evidence=replace(counted.evidence, block_lane=words)), BlockChanges(), None
+    limit = place.settings.monitor.largest_distance_from_origin
+    return followed.counted, followed.changes, distance_of(followed.newest, limit)
 
 
 def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSoFar:
@@ -108,7 +133,7 @@ def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSo
     )
 
 
-def _situation(place: WatchPlace, counted: Counted) -> Situation:
+def _situation(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin | None) -> Situation:
     detectors = counted.evidence.detectors
     labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
     return Situation(
@@ -120,6 +145,7 @@ def _situation(place: WatchPlace, counted: Counted) -> Situation:
         source=place.settings.data.source,
         feedback_is_random=place.settings.monitor.feedback_is_random,
         harm_labels=labels[0] if labels else 0,
+        origin_distance=origin,
     )
 
 
@@ -138,14 +164,11 @@ def _ask_for_page(place: WatchPlace, gathered: Gathered, counted: Counted) -> in
     if not counted.windows or not (counted.alarms or last is None or now() - last >= _PAGE_EVERY):
         return None
     window = counted.windows[-1]
-    inside = [
-        row
-        for row in gathered.slice.rows
-        if row.model_version == window.model_version and window.started_at <= row.at <= window.ended_at
-    ]
     try:
-        truths = {identifier: label.label for identifier, label in place.log.last_labels().items()}
-        profile, mine = gathered.profile, inside[: window.predictions]
+        mine = () if counted.sample is None else predictions_in(counted.sample)
+        last_labels = place.log.last_labels([row.id for row in mine])
+        truths = {identifier: label.label for identifier, label in last_labels.items()}
+        profile = gathered.arrivals.load(window.model_version) or gathered.profile
         ask_for_page(place.engine, place.objects, place.settings, window, profile, mine, truths)
         store_report_time(place.engine, place.name, now())
     except Exception:  # noqa: BLE001 - a page is never worth a look

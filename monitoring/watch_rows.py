@@ -14,8 +14,11 @@ from infra.heartbeat import beat_within
 from infra.jobs import OPEN, broken_off_train, queue_job_within
 from infra.ledger import append_within
 from models.prediction import Prediction
+from monitoring.block_rows import BlockChanges, drop_samples, write_blocks
 from monitoring.counting import Counted
+from monitoring.distance_from_origin import DistanceFromOrigin
 from monitoring.evidence import GROSS
+from monitoring.label_rows import Labelling, write_labels
 from monitoring.performance import labelled_rows, performance
 from monitoring.silence import LANE as SILENCE
 from monitoring.triage import Verdict
@@ -34,6 +37,9 @@ def write_look(
     verdict: Verdict,
     before: WatchState,
     labelled: Sequence[Prediction],
+    blocks: BlockChanges,
+    origin: DistanceFromOrigin | None = None,
+    labelling: Labelling | None = None,
 ) -> str | None:
     """
     Write everything; gives the id of the retrain job that was asked for, None when none was.
@@ -44,6 +50,9 @@ def write_look(
         verdict: What it concluded.
         before: The state that it started from.
         labelled: Predictions that were labelled since: the windows they lie in get their figures anew.
+        blocks: What changes about the blocks of traffic.
+        origin: How far the newest block is from the first training's images; None where that is not known.
+        labelling: Labels to ask for, and those asked for that have come.
 
     Raises:
         LookedTwice: somebody else has looked since `before` was read.
@@ -58,13 +67,18 @@ def write_look(
             table = schema.windows
             mine = (table.c.name == place.name) & (table.c.sequence == sequence)
             connection.execute(table.update().where(mine).values(summary=dict(summary)))
+        write_blocks(connection, place.name, blocks)
+        if labelling is not None:
+            write_labels(connection, place.name, labelling, place.settings.labels.overdue_days)
         for alarm in counted.alarms:
             connection.execute(schema.alarms.insert().values(name=place.name, **vars(alarm)))
-        _write_verdict(connection, place.name, counted, verdict)
+        _write_verdict(connection, place.name, counted, verdict, origin)
         job_id = _ask_for_retrain(connection, place, counted, verdict) if verdict.starts_retrain else None
         write_beat(connection, place.name)
-        if counted.windows or counted.alarms or verdict.action != before.action or job_id:
-            append_within(connection, "watch", "look", _facts(counted, verdict, before, job_id))
+        if counted.windows or counted.alarms or blocks.written or verdict.action != before.action or job_id:
+            append_within(connection, "watch", "look", _facts(counted, verdict, before, job_id, blocks, origin))
+    # Only now does no row name them any more.
+    drop_samples(place.objects, blocks.dropped)
     return job_id
 
 
@@ -126,15 +140,19 @@ def _rescored(
     return found
 
 
-def _write_verdict(connection: sa.Connection, name: str, counted: Counted, verdict: Verdict) -> None:
+def _write_verdict(
+    connection: sa.Connection, name: str, counted: Counted, verdict: Verdict, origin: DistanceFromOrigin | None
+) -> None:
     state = counted.state
     assert state.evidence is not None, "the evidence was begun"
     facts = {
         **verdict.to_json(),
         "labels": vars(state.labels),
-        "look": vars(state.look),
+        "look": state.look.to_json(),
         "predictions": state.predictions,
         "block_lane": counted.evidence.block_lane,
+        "lanes": dict(counted.evidence.lanes),
+        "distance_from_origin": None if origin is None else origin.to_json(),
         "detectors": [asdict(one) for one in counted.evidence.detectors],
     }
     row = _verdict_row(name, state, state.evidence.model_version, verdict, facts)
@@ -180,7 +198,14 @@ def _ask_for_retrain(connection: sa.Connection, place: WatchPlace, counted: Coun
     return job.id
 
 
-def _facts(counted: Counted, verdict: Verdict, before: WatchState, job_id: str | None) -> dict[str, Any]:
+def _facts(
+    counted: Counted,
+    verdict: Verdict,
+    before: WatchState,
+    job_id: str | None,
+    blocks: BlockChanges,
+    origin: DistanceFromOrigin | None,
+) -> dict[str, Any]:
     state = counted.state
     return {
         "verdict": state.sequence,
@@ -192,4 +217,6 @@ def _facts(counted: Counted, verdict: Verdict, before: WatchState, job_id: str |
         "alarms": [{"id": alarm.id, "lane": alarm.lane, "detector": alarm.detector} for alarm in counted.alarms],
         "labels": vars(state.labels),
         "retrain_job": job_id,
+        "blocks": [block.number for block in blocks.written],
+        "distance_from_origin": None if origin is None else origin.to_json(),
     }

@@ -13,18 +13,41 @@ from infra import schema
 from infra.clock import now
 from infra.database import reading, writing
 from models.prediction import Label
+from monitoring.block_judging import BlockState
 from monitoring.evidence import Detector, EvidenceState
 from monitoring.faults import Look
 from monitoring.prediction_log import Cursor
 from monitoring.triage import LabelsSoFar
 
+MOST_RECENT = 20_000
+
 
 @dataclass(frozen=True)
-class BlockCount:
-    """The block that traffic is in: its number since 1970, and its predictions so far with those carried over."""
+class Recent:
+    """
+    Where the newest predictions that were seen begin: beyond `older` lie at least 20,000 of them, or all.
 
-    number: int = 0
-    predictions: int = 0
+    Attributes:
+        newer: The next such place, beyond which `rows` of them lie.
+    """
+
+    older: Cursor = field(default_factory=Cursor)
+    newer: Cursor = field(default_factory=Cursor)
+    rows: int = 0
+
+    def after(self, rows: int, end: Cursor) -> "Recent":
+        """The same when so many more predictions, up to `end`, were seen."""
+        if self.rows + rows < MOST_RECENT:
+            return Recent(self.older, self.newer, self.rows + rows)
+        return Recent(self.newer, end, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"older": self.older.to_json(), "newer": self.newer.to_json(), "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Recent":
+        older, newer = (Cursor.from_json(document.get(name, {})) for name in ("older", "newer"))
+        return cls(older, newer, document.get("rows", 0))
 
 
 @dataclass(frozen=True)
@@ -37,11 +60,15 @@ class WatchState:
         evidence: Of the champion; None before the first look at it.
         windows_until: Predictions up to here lie in closed windows.
         seen_until: Predictions up to here have been counted as evidence.
+        open_rows: Version, as text, to its predictions in the open window: those between the two; None in states that
+            were written before it was kept.
+        recent: Where the newest predictions that were seen begin.
         labels_until: Labels up to here have been counted.
         waiting: Labels whose prediction had not reached the log yet.
         windows: Windows closed so far; the newest one's number.
         predictions: Of the champion, since the reset.
         alarmed: Detectors whose alarm has a row, as "lane/detector".
+        blocks: Where the block lane stands.
         action: Of the newest verdict.
         report_at: When a window's page was last tried.
     """
@@ -50,14 +77,16 @@ class WatchState:
     evidence: EvidenceState | None = None
     windows_until: Cursor = field(default_factory=Cursor)
     seen_until: Cursor = field(default_factory=Cursor)
+    open_rows: Mapping[str, int] | None = None
+    recent: Recent = field(default_factory=Recent)
     labels_until: Cursor = field(default_factory=Cursor)
     waiting: tuple[Label, ...] = ()
     windows: int = 0
     predictions: int = 0
-    block: BlockCount = field(default_factory=BlockCount)
     look: Look = field(default_factory=Look)
     labels: LabelsSoFar = field(default_factory=LabelsSoFar)
     alarmed: tuple[str, ...] = ()
+    blocks: BlockState = field(default_factory=BlockState)
     action: str = ""
     report_at: datetime | None = None
 
@@ -66,14 +95,16 @@ class WatchState:
             "evidence": None if self.evidence is None else _evidence_json(self.evidence),
             "windows_until": self.windows_until.to_json(),
             "seen_until": self.seen_until.to_json(),
+            "open_rows": None if self.open_rows is None else dict(self.open_rows),
+            "recent": self.recent.to_json(),
             "labels_until": self.labels_until.to_json(),
             "waiting": [{**vars(label), "at": label.at.isoformat()} for label in self.waiting],
             "windows": self.windows,
             "predictions": self.predictions,
-            "block": vars(self.block),
-            "look": vars(self.look),
+            "look": self.look.to_json(),
             "labels": vars(self.labels),
             "alarmed": list(self.alarmed),
+            "blocks": vars(self.blocks),
             "action": self.action,
             "report_at": None if self.report_at is None else self.report_at.isoformat(),
         }
@@ -85,14 +116,17 @@ class WatchState:
             evidence=None if document["evidence"] is None else _evidence(document["evidence"]),
             windows_until=Cursor.from_json(document["windows_until"]),
             seen_until=Cursor.from_json(document["seen_until"]),
+            open_rows=document.get("open_rows"),
+            recent=Recent.from_json(document.get("recent", {})),
             labels_until=Cursor.from_json(document["labels_until"]),
             waiting=tuple(Label(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in document["waiting"]),
             windows=document["windows"],
             predictions=document["predictions"],
-            block=BlockCount(**document["block"]),
-            look=Look(**document["look"]),
+            look=Look.from_json(document["look"]),
             labels=LabelsSoFar(**document["labels"]),
             alarmed=tuple(document["alarmed"]),
+            # A state that was written before there was a block lane has none.
+            blocks=BlockState(**document.get("blocks", {})),
             action=document["action"],
             report_at=None if document["report_at"] is None else datetime.fromisoformat(document["report_at"]),
         )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from monitoring.reference import CATEGORY, NUMBER, ReferenceProfile
 from monitoring.windows import Window
 
 _MOST_CLASSES = 20
+# The summary has its own figures of each class, counted over every labelled row.
+_NOT_SUMMARISED = {"by_class"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class WantedPage:
     window: int
     columns_key: str
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WindowFacts:
+    """What our own analysis has said about a window: its summary, and the newest verdict on it ("" = none yet)."""
+
+    title: str
+    ended_at: datetime
+    model_version: int
+    summary: Mapping[str, Any]
+    action: str = ""
+    reasons: tuple[str, ...] = ()
 
 
 def ask_for_page(
@@ -58,7 +73,8 @@ def ask_for_page(
         truths: Prediction id to label, where one has come in.
     """
     title = f"Window {window.sequence} of {window.name}:{window.model_version} beside its reference"
-    columns = report_columns(profile, predictions, truths, settings.monitor.report_images)
+    most, subgroups = settings.monitor.report_images, settings.data.subgroups
+    columns = report_columns(profile, predictions, truths, most, subgroups)
     key = f"reports/window-{window.name}-{window.sequence}.json"
     objects.put(key, json.dumps({"title": title, **columns}).encode())
     identifier = new_id()
@@ -82,27 +98,69 @@ def wanted_pages(engine: sa.Engine) -> tuple[WantedPage, ...]:
     )
 
 
-def note_page(engine: sa.Engine, page: WantedPage, key: str, facts: Mapping[str, Any]) -> None:
-    """Say that a page is drawn (its key), or given up (no key, and an `error` among the facts)."""
+def facts_of(engine: sa.Engine, page: WantedPage) -> WindowFacts:
+    """
+    What is known about the page's window by now.
+
+    Raises:
+        ValueError: the window is no longer kept.
+    """
+    windows, verdicts = schema.windows, schema.verdicts
+    with reading(engine) as connection:
+        mine = (windows.c.name == page.name) & (windows.c.sequence == page.window)
+        row = connection.execute(sa.select(windows).where(mine)).mappings().first()
+        if row is None:
+            raise ValueError(f"window {page.window} of {page.name} is no longer kept")
+        seen = (verdicts.c.name == page.name) & (verdicts.c.window_sequence == page.window)
+        newest = sa.select(verdicts).where(seen).order_by(verdicts.c.sequence.desc()).limit(1)
+        verdict = connection.execute(newest).mappings().first()
+    return WindowFacts(
+        title=f"Window {page.window} of {page.name}:{row['model_version']} beside its reference",
+        ended_at=row["ended_at"],
+        model_version=row["model_version"],
+        summary=row["summary"] if isinstance(row["summary"], Mapping) else {},
+        action="" if verdict is None else verdict["action"],
+        reasons=() if verdict is None else tuple(verdict["reasons"]),
+    )
+
+
+def note_page(engine: sa.Engine, page: WantedPage, key: str, facts: Mapping[str, Any]) -> bool:
+    """
+    Say that a page is drawn (its key), or given up (no key, and an `error` among the facts).
+
+    The figures among the facts go into the window's summary, too. False where nobody wants the page any more.
+    """
     windows, reports = schema.windows, schema.reports
     with writing(engine) as connection:
-        connection.execute(
+        wanted = connection.execute(
             reports.update()
             .where(reports.c.id == page.id)
             .values(object_key=key, facts={**page.facts, **facts}, at=now())
-        )
-        if key:
-            mine = (windows.c.name == page.name) & (windows.c.sequence == page.window)
-            connection.execute(windows.update().where(mine).values(report_key=key))
+        ).rowcount
+        if not wanted or not key:
+            return bool(wanted)
+        mine = (windows.c.name == page.name) & (windows.c.sequence == page.window)
+        summary = connection.execute(sa.select(windows.c.summary).where(mine)).scalar()
+        values: dict[str, Any] = {"report_key": key}
+        if isinstance(summary, Mapping) and "figures" in facts:
+            kept = {part: figure for part, figure in facts["figures"].items() if part not in _NOT_SUMMARISED}
+            values["summary"] = {**summary, "evidently": kept}
+        connection.execute(windows.update().where(mine).values(**values))
+    return True
 
 
 def report_columns(
-    profile: ReferenceProfile, predictions: Sequence[Prediction], truths: Mapping[str, str], most: int
+    profile: ReferenceProfile,
+    predictions: Sequence[Prediction],
+    truths: Mapping[str, str],
+    most: int,
+    subgroups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """
     Both sides as columns of plain JSON, an evenly spread part of at most `most` rows each.
 
-    Columns that are empty, constant on both sides, or identifiers are left out: there is nothing to draw.
+    Columns that are empty, constant on both sides, or identifiers are left out: there is nothing to draw. Those of
+    `subgroups` are there in any case, each under a name of its own, since a report is drawn for each of their values.
     """
     taken = [predictions[place] for place in _spread(len(predictions), most)]
     window = batch_of(taken, len(profile.classes), profile.embedding_size)
@@ -115,9 +173,12 @@ def report_columns(
     }
     numeric = [name for name in sides["window"]["numeric"] if _is_drawable(sides, "numeric", name)]
     category = [name for name in sides["window"]["category"] if _is_drawable(sides, "category", name)]
+    sides["reference"]["group"] = _groups([profile.plain.metadata[place] for place in places], subgroups)
+    sides["window"]["group"] = _groups(window.metadata, subgroups)
     return {
-        **{side: {**columns["numeric"], **columns["category"], "label": columns["label"]}
+        **{side: {**columns["numeric"], **columns["category"], **columns["group"], "label": columns["label"]}
            for side, columns in sides.items()},
+        "subgroups": {column: f"subgroup: {column}" for column in subgroups},
         "numeric": numeric,
         "category": category,
         "classes": list(profile.classes),
@@ -141,6 +202,10 @@ def _side(
     plain = {name: [float(value) if np.isfinite(value) else None for value in column]
              for name, column in numeric.items()}  # fmt: skip
     return {"numeric": plain, "category": category, "label": list(truth)}
+
+
+def _groups(metadata: Sequence[Mapping[str, str]], subgroups: Sequence[str]) -> dict[str, list[str]]:
+    return {f"subgroup: {column}": [row.get(column, "") for row in metadata] for column in subgroups}
 
 
 def _is_drawable(sides: Mapping[str, Any], kind: str, name: str) -> bool:

@@ -1,7 +1,6 @@
 """Windows: what is reported and drawn, a fixed number of predictions at a time."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +10,15 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
-from models.prediction import Prediction
+from monitoring.batch import Batch
 from monitoring.evidence import DetectorEvidence
 from monitoring.performance import Interval, Performance
-from monitoring.signals import DriftReport, Signal
+from monitoring.signals import Signal, drift_report
+from monitoring.window_columns import WindowColumns, time_span
 
 FULL, SUCCEEDED = "full", "the champion changed"
+
+_MOST_SUBGROUPS = 200
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class WindowSummary:
     new_values: Mapping[str, Mapping[str, int]]
     repeated_images: int
     notes: tuple[str, ...]
+    p_value: float | None = None
+    differs: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -101,26 +105,29 @@ class Window:
 
 
 def summarise(
-    predictions: Sequence[Prediction],
-    report: DriftReport,
+    columns: WindowColumns,
     *,
     subgroups: Sequence[str],
     evidence: Sequence[DetectorEvidence],
     block_lane: str,
     closed_because: str = FULL,
+    at: datetime,
+    detectors: Sequence[str] = (),
 ) -> WindowSummary:
-    """A window without any label yet; `with_labels` adds them as they arrive."""
-    total = max(1, len(predictions))
-    mix = Counter(row.label for row in predictions)
-    counts = [
-        SubgroupCount(column, value, count)
-        for column in subgroups
-        for value, count in sorted(Counter(row.metadata.get(column, "") for row in predictions).items())
-        if value != ""
-    ]
+    """
+    A window without any label yet; `with_labels` adds them as they arrive.
+
+    at: The time of the look, which no prediction can be later than.
+    detectors: Users' own, as "package.module:function".
+    """
+    batch, total = columns.batch, max(1, len(columns))
+    report = drift_report(columns.profile, batch, detectors)
+    counts, notes = _subgroup_counts(batch, subgroups)
+    notes += _time_notes(columns, at)
+    mix = batch.coded_labels.counts()
     return WindowSummary(
-        predictions=len(predictions),
-        model_version=predictions[0].model_version if predictions else 0,
+        predictions=len(columns),
+        model_version=columns.model_version,
         closed_because=closed_because,
         labelled=0,
         right=0,
@@ -133,9 +140,38 @@ def summarise(
         subgroups=tuple(counts),
         classes=(),
         new_values=report.new_values,
-        repeated_images=len(predictions) - len({row.image_sha256 for row in predictions}),
-        notes=report.notes,
+        repeated_images=columns.repeated_images,
+        notes=(*report.notes, *notes),
+        p_value=report.whole.p_value,
+        differs=report.whole.words,
     )
+
+
+def _subgroup_counts(batch: Batch, subgroups: Sequence[str]) -> tuple[list[SubgroupCount], list[str]]:
+    """Each value's number of predictions; of a column with very many values the most frequent, and a sentence."""
+    found, notes = [], []
+    for column in subgroups:
+        counts = batch.column(column).counts()
+        kept = list(counts.items())[:_MOST_SUBGROUPS]
+        found += [SubgroupCount(column, value, count) for value, count in sorted(kept)]
+        if len(counts) > len(kept):
+            others = sum(counts.values()) - sum(count for _, count in kept)
+            notes.append(
+                f"{column} has {len(counts):,} values; the {len(kept)} most frequent are kept, and {others:,} of "
+                f"{len(batch):,} predictions have one of the others."
+            )
+    return found, notes
+
+
+def _time_notes(columns: WindowColumns, at: datetime) -> list[str]:
+    _, _, aside = time_span(columns.times, at)
+    if not aside:
+        return []
+    words = (
+        f"{aside} of {len(columns)} predictions carry a time far from all others; they are counted, but the window's "
+        "beginning and end do not go by them."
+    )
+    return [words]
 
 
 def with_labels(summary: Mapping[str, Any], found: Performance) -> dict[str, Any]:

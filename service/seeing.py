@@ -36,5 +36,5 @@ def see(data: bytes, preprocessing: Preprocessing, limits: ImageLimits) -> Seen:
     """
     image = decode_for(data, preprocessing, limits)
     square = resize(image.pixels, preprocessing)
-    sample = sample_of(image.pixels, image.width, image.height)
+    sample = sample_of(image.pixels, image.width, image.height, len(data))
     return Seen(square, sample, image.width, image.height, image.format, preprocessing)

@@ -67,5 +67,13 @@ def of_exclusions(place: Workplace, images: Collection[str]) -> list[str]:
     return [f"{path}, which data.exclude names, has the picture's key in a row; delete that row."]
 
 
+def of_exports(*, exported: bool) -> list[str]:
+    """Files and tools for labelling, which are other people's."""
+    if not exported:
+        return []
+    words = "It was exported to be labelled (`kedge labels export`): delete it in the labelling tool, and in the file "
+    return [f"{words}and the folder of pictures that were exported."]
+
+
 def _listed(name: str, versions: Collection[int]) -> str:
     return ", ".join(f"{name}:{version}" for version in sorted(versions))

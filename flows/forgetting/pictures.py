@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Collection
+from html import escape
 
 from flows.workplace import Workplace
 from infra.objects import ObjectMissing
+from monitoring.audit_rows import audit_pages
 from monitoring.prediction_log import image_key
 
 # The worst mistakes are one drawing together, so that one of them cannot be taken out alone; plots are SVG and stay.
@@ -14,6 +16,8 @@ _BLANK = (
     "These pictures were removed: one of them had to be forgotten.%3C/text%3E%3C/svg%3E"
 )
 _NAME = "a forgotten image"
+# Of an audit each picture stands in a figure of its own, with the id of its prediction.
+_FIGURE = re.compile(r"<figure data-image=.*?</figure>", re.DOTALL)
 
 
 def without_pictures(html: str, images: Collection[str]) -> str:
@@ -35,5 +39,20 @@ def forget_in_reports(place: Workplace, images: Collection[str]) -> int:
             continue
         if any(image in html for image in images):
             place.objects.put(key, without_pictures(html, images).encode())
+            changed += 1
+    return changed
+
+
+def forget_in_audits(place: Workplace, names: Collection[str]) -> int:
+    """Take the figures out of the audits' pages that name one of these ids or images; says of how many pages."""
+    changed = 0
+    for _, key in audit_pages(place.engine):
+        try:
+            html = place.objects.get(key).decode()
+        except ObjectMissing:
+            continue
+        left = _FIGURE.sub(lambda figure: "" if any(escape(name) in figure[0] for name in names) else figure[0], html)
+        if left != html:
+            place.objects.put(key, left.encode())
             changed += 1
     return changed

@@ -32,10 +32,13 @@ from infra.clock import now
 from infra.objects import ObjectMissing, ObjectStore
 from infra.settings import Settings
 from monitoring import metrics
-from monitoring.console import rows, state, views, words
+from monitoring.console import rows, state, to_label, views, words
+from monitoring.label_rows import is_waiting
+from monitoring.prediction_log import image_key
 
 _HERE = Path(__file__).parent
 _PLOTLY = Path(str(importlib.resources.files("plotly"))) / "package_data" / "plotly.min.js"
+_PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _CODE = Markup("<code>{}</code>")
 _log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ def application(settings: Settings, engine: sa.Engine, objects: ObjectStore) -> 
             Route("/healthz", pages.health),
             Route("/livez", pages.health),
             Route("/reports/{key:path}", pages.report),
+            Route("/to-label/{sha256}", pages.picture),
             Route("/assets/plotly.min.js", _plotly),
             Mount("/assets", StaticFiles(directory=_HERE / "assets")),
         ],
@@ -123,6 +127,22 @@ class _Pages:
             ) from error
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
         return Response(body, media_type=kind, headers={"Content-Security-Policy": _REPORT_POLICY})
+
+    def picture(self, request: Request) -> Response:
+        sha256 = request.path_params["sha256"]
+        name = self.settings.project.name
+        # Only what a person is asked about right now, and only to this machine: of all else nothing is shown.
+        if not to_label.pictures_are_shown(self.settings) or not is_waiting(self.engine, name, sha256):
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"No label is waited for of a picture '{sha256}'.")
+        try:
+            body = self.objects.get(image_key(sha256))
+        except ObjectMissing as error:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"The picture '{sha256}' has been deleted.") from error
+        kind = to_label.kind_of(body)
+        if kind is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"'{sha256}' is of a kind that is not shown here.")
+        headers = {"Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": "private, max-age=300"}
+        return Response(body, media_type=kind, headers=headers)
 
     def _rendered(self, template: str, request: Request) -> str:
         found = rows.gather(self.engine, self.settings.project.name)

@@ -10,12 +10,12 @@ from plotly.io.json import to_json_plotly
 
 _SERIES = tuple(f"var(--series-{number})" for number in range(1, 9))
 _PERCENT = ".0%"
-PROMOTION = "promotion"
+PROMOTION, CUT = "promotion", "cut"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment to be marked in the charts; `kind` is "promotion", or the lane of an alarm."""
+    """A moment to be marked in the charts; `kind` is "promotion", "cut" (another method's), or an alarm's lane."""
 
     at: datetime
     kind: str
@@ -24,7 +24,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One series; `low` and `high` draw a band, `notes` are shown under the pointer, `joined` bridges gaps."""
+    """One series; `low`, `high` draw a band, `notes` show under the pointer, `joined` bridges gaps."""
 
     name: str
     at: tuple[datetime, ...]
@@ -33,6 +33,7 @@ class Line:
     high: tuple[float | None, ...] = ()
     notes: tuple[str, ...] = ()
     joined: bool = True
+    dashed: bool = False
 
 
 def shares(lines: Sequence[Line], marks: Iterable[Mark], limit: Line | None = None, *, from_zero: bool = True) -> str:
@@ -69,22 +70,19 @@ def evidence(lines: Sequence[Line], marks: Iterable[Mark], farthest: float) -> s
 
 def _draw(figure: go.Figure, line: Line, colour: str, number: str) -> None:
     if line.low and line.high:
-        known = [
-            (at, low, high)
-            for at, low, high in zip(line.at, line.low, line.high, strict=True)
-            if low is not None and high is not None
-        ]
-        figure.add_scatter(
-            x=[*(at for at, _, _ in known), *(at for at, _, _ in reversed(known))],
-            y=[*(high for _, _, high in known), *(low for _, low, _ in reversed(known))],
-            fill="toself", fillcolor="var(--band)", line={"width": 0}, hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+        for known in _bands(line):
+            figure.add_scatter(
+                x=[*(at for at, _, _ in known), *(at for at, _, _ in reversed(known))],
+                y=[*(high for _, _, high in known), *(low for _, low, _ in reversed(known))],
+                fill="toself", fillcolor="var(--guess-band)" if line.dashed else "var(--band)", line={"width": 0},
+                hoverinfo="skip", showlegend=False,
+            )  # fmt: skip
     figure.add_scatter(
         x=list(line.at),
         y=list(line.values),
         name=line.name,
         mode="lines+markers",
-        line={"color": colour, "width": 2},
+        line={"color": colour, "width": 2, **({"dash": "5px,4px"} if line.dashed else {})},
         marker={"size": 5 if len(line.at) < 60 else 1, "color": colour},  # noqa: PLR2004 - dots that touch are a smear
         connectgaps=line.joined,
         customdata=list(line.notes) or None,
@@ -92,6 +90,17 @@ def _draw(figure: go.Figure, line: Line, colour: str, number: str) -> None:
         + (" · %{customdata}" if line.notes else "")
         + "<extra>%{fullData.name}</extra>",
     )
+
+
+def _bands(line: Line) -> list[list[tuple[datetime, float, float]]]:
+    """The band in one piece, or in one for each stretch between gaps where the line has them, too."""
+    pieces: list[list[tuple[datetime, float, float]]] = [[]]
+    for at, low, high in zip(line.at, line.low, line.high, strict=True):
+        if low is not None and high is not None:
+            pieces[-1].append((at, low, high))
+        elif not line.joined:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
 
 
 def _draw_limit(figure: go.Figure, limit: Line, number: str) -> None:
@@ -137,7 +146,7 @@ def _finished(figure: go.Figure, marks: Iterable[Mark]) -> str:
 def _drawn_mark(mark: Mark) -> tuple[dict[str, Any], dict[str, Any]]:
     """A line from top to bottom, and its word above."""
     alarm = mark.kind != PROMOTION
-    colour = "var(--bad)" if alarm else "var(--accent)"
+    colour = {PROMOTION: "var(--accent)", CUT: "var(--dim)"}.get(mark.kind, "var(--bad)")
     at = mark.at.isoformat()
     line = {"color": colour, "width": 1.2, "dash": "2px,3px" if alarm else "solid"}
     shape = {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "layer": "below", "line": line}

@@ -1,7 +1,7 @@
 """The drift part of the page: atypical shares over time, and each lane's evidence against its threshold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from monitoring import silence
@@ -27,8 +27,13 @@ _LANES = {
         "Evidence that the champion errs more than its judged error plus a tolerance; at the dashed line it alarms.",
         "Starts with the first labels, when they are drawn at random or declared so (monitor.feedback_is_random).",
     ),
+    "blocks": (
+        "Slow change",
+        "Evidence that blocks of traffic lie farther off than before, in powers of ten; at the dashed line it alarms.",
+        "Starts once enough blocks (monitor.block, monitor.burn_in_blocks) can be ranked against.",
+    ),
 }
-_UNITS = {"gross": "predictions", "labelled harm": "labels"}
+_UNITS = {"gross": "predictions", "labelled harm": "labels", "blocks": "ranked blocks"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,13 @@ class Meter:
 
 @dataclass(frozen=True)
 class Lane:
-    """One lane; `note` says so where the present champion has nothing in it yet, and then there are no meters."""
+    """
+    One lane.
+
+    Attributes:
+        note: Says so where the present champion has nothing in it yet, and then there are no meters.
+        says: What the lane can do so far, in its own words.
+    """
 
     title: str
     lead: str
@@ -52,6 +63,7 @@ class Lane:
     hidden: str
     note: str
     empty: str
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,9 +118,14 @@ def differences(window: Window | None) -> Differences | None:
     return Differences(window.sequence, tuple(shown), window.new_values, window.notes)
 
 
-def lanes(readings: Sequence[Reading], marked: Sequence[Mark], champion: int | None) -> tuple[Lane, ...]:
-    """The two lanes that bet from the first day; the block lane speaks in the verdict's reasons."""
-    return tuple(_lane(name, readings, marked, champion) for name in _LANES)
+def lanes(
+    readings: Sequence[Reading], marked: Sequence[Mark], champion: int | None, verdict: Row | None = None
+) -> tuple[Lane, ...]:
+    """Every lane with its evidence over time; what each says is of the newest verdict, if that is the champion's."""
+    present = verdict is not None and verdict["model_version"] == champion
+    said = verdict["evidence"].get("lanes") or {} if verdict is not None and present else {}
+    drawn = {name: _lane(name, readings, marked, champion) for name in _LANES}
+    return tuple(replace(lane, says=_sentence(said.get(name, ""))) for name, lane in drawn.items())
 
 
 def rate(windows: Sequence[Window]) -> float | None:
@@ -143,6 +160,10 @@ def _lane(name: str, readings: Sequence[Reading], marked: Sequence[Mark], champi
         note="" if present else f"No {_UNITS[name]} under v{champion} yet: what is drawn is its predecessor's.",
         empty=empty,
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "." if text else ""
 
 
 def _line(lane: str, detector: str, readings: Sequence[Reading]) -> Line:

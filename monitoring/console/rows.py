@@ -15,6 +15,7 @@ Row = Mapping[str, Any]
 # Enough for the charts of a day at a window every few minutes; older rows stay in the database.
 MOST_WINDOWS = 288
 _MOST_LISTED = 200
+_MOST_REQUESTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Rows:
         versions: Oldest first.
         jobs, reports: Newest first.
         heartbeats: Process name to its last sign of life.
+        label_requests: The newest, oldest first.
+        audits: The newest alone; windows' pages may have crowded it out of the reports.
     """
 
     windows: tuple[Row, ...]
@@ -47,6 +50,8 @@ class Rows:
     reports: tuple[Row, ...]
     heartbeats: Mapping[str, datetime]
     watch_state: Row | None
+    label_requests: tuple[Row, ...] = ()
+    audits: tuple[Row, ...] = ()
 
 
 def gather(engine: sa.Engine, name: str) -> Rows:
@@ -91,6 +96,14 @@ def gather(engine: sa.Engine, name: str) -> Rows:
             reports=_newest(connection, schema.reports, schema.reports.c.at, 30)[::-1],
             heartbeats=_heartbeats(connection),
             watch_state=_first(connection, sa.select(schema.watch_states).where(schema.watch_states.c.name == name)),
+            label_requests=_newest(
+                connection,
+                schema.label_requests,
+                schema.label_requests.c.asked_at,
+                _MOST_REQUESTS,
+                schema.label_requests.c.name == name,
+            ),
+            audits=_newest(connection, schema.reports, schema.reports.c.at, 1, schema.reports.c.kind == "audit"),
         )
 
 

@@ -6,16 +6,32 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from infra.settings import Settings
-from monitoring.console import champion, drift, gate, happenings, labelled, retrains, verdicts, words
+from monitoring.console import (
+    audited,
+    champion,
+    drift,
+    evidently,
+    gate,
+    happenings,
+    labelled,
+    retrains,
+    to_label,
+    verdicts,
+    words,
+)
+from monitoring.console.audited import Audited
 from monitoring.console.champion import Champion, Version
 from monitoring.console.drift import Differences, Lane
+from monitoring.console.evidently import Beside
 from monitoring.console.gate import Gate
 from monitoring.console.happenings import Event, Report, WindowRow
 from monitoring.console.labelled import Group
 from monitoring.console.retrains import Job, Retrain
 from monitoring.console.rows import Rows
+from monitoring.console.to_label import ToLabel
 from monitoring.console.verdicts import Verdict
 from monitoring.console.windows import Window, read, readings
+from monitoring.evidently_place import project_id
 from monitoring.silence import silence
 
 
@@ -62,12 +78,16 @@ class Page:
     atypical_figure: str
     no_windows: str
     differences: Differences | None
+    evidently: Beside | None
     lanes: tuple[Lane, ...]
     accuracy_figure: str
+    accuracy_notes: tuple[str, ...]
     no_labels: str
     subgroups: tuple[Group, ...]
     subgroups_from: int
     no_subgroups: str
+    audited: Audited | None
+    to_label: ToLabel
     retrain: Retrain | None
     gate: Gate | None
     no_retrain: str
@@ -90,6 +110,7 @@ def page(found: Rows, settings: Settings, present: datetime, *, seen_from: str, 
     newest = windows[-1] if windows else None
     version = found.pointer["version"] if found.pointer else None
     groups = labelled.groups(windows, version)
+    looked = found.verdicts[-1] if found.verdicts else None
     return Page(
         project=settings.project.name,
         present=present,
@@ -104,8 +125,10 @@ def page(found: Rows, settings: Settings, present: datetime, *, seen_from: str, 
         atypical_figure=drift.atypical_figure(windows, marks),
         no_windows=_no_windows(found, settings),
         differences=drift.differences(newest),
-        lanes=drift.lanes(readings(windows, found.verdicts[-1] if found.verdicts else None), marks, version),
-        accuracy_figure=labelled.figure(windows, marks),
+        evidently=evidently.beside(found.windows),
+        lanes=drift.lanes(readings(windows, looked), marks, version, looked),
+        accuracy_figure=labelled.figure(windows, marks, found.verdicts),
+        accuracy_notes=labelled.notes(windows, found.verdicts),
         no_labels=(
             "No labels yet. Send them to /v1/feedback as they become known; "
             "each is matched to its prediction, however late it comes."
@@ -113,6 +136,8 @@ def page(found: Rows, settings: Settings, present: datetime, *, seen_from: str, 
         subgroups=groups,
         subgroups_from=labelled.scale_from(groups),
         no_subgroups=_no_subgroups(settings),
+        audited=audited.newest(found),
+        to_label=to_label.to_label(found, settings),
         retrain=retrains.newest(found, present),
         gate=gate.of_newest(found.versions),
         no_retrain=_no_retrain(found, settings),
@@ -132,9 +157,11 @@ def _links(settings: Settings, host: str) -> tuple[Link, ...]:
         # A bare name is one that containers know each other by; the reader's browser knows this machine instead.
         bare = given.hostname is None or "." not in given.hostname
         prefect = f"http://{shown}:{given.port or 4200}" if bare else settings.prefect.api_url.removesuffix("/api")
+    pages = f"http://{shown}:{settings.monitor.evidently_port}/projects/{project_id(settings.project.name)}"
     return (
         Link("Service API", f"http://{shown}:{settings.serve.port}/docs"),
         Link("Prefect", prefect),
+        *((Link("Evidently", pages),) if settings.monitor.evidently_port else ()),
         Link("Metrics", "metrics"),
         Link("JSON", "api/state.json"),
     )

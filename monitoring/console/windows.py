@@ -63,6 +63,17 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """Accuracy estimated without labels, with its 95 % interval, 0..1; `reasons` say why it is not to be leant on."""
+
+    value: float
+    low: float
+    high: float
+    valid: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Window:
     """A row of `windows`; parts that its summary lacks are empty."""
 
@@ -80,6 +91,7 @@ class Window:
     notes: tuple[str, ...]
     overall: Counted
     subgroups: tuple[Counted, ...]
+    guess: Guess | None
 
     @property
     def tolerance(self) -> float | None:
@@ -107,6 +119,7 @@ def read(row: Row) -> Window:
         notes=tuple(str(note) for note in summary.get("notes") or ()),
         overall=Counted("", "", row["predictions"], _count(summary.get("labelled")), _count(summary.get("right"))),
         subgroups=tuple(_subgroups(summary)),
+        guess=_guess(summary.get("estimate")),
     )
 
 
@@ -157,6 +170,17 @@ def _subgroups(summary: Mapping[str, Any]) -> Iterator[Counted]:
             labelled=_count(entry.get("labelled")),
             right=_count(entry.get("right")),
         )
+
+
+def _guess(found: Any) -> Guess | None:
+    accuracy = found.get("accuracy") if isinstance(found, Mapping) else None
+    if not isinstance(accuracy, Mapping):
+        return None
+    value, low, high = (_number(accuracy.get(name)) for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return None
+    reasons = tuple(str(reason) for reason in found.get("reasons") or ())
+    return Guess(value, low, high, found.get("valid") is True, reasons)
 
 
 def _new_values(found: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ def test_a_teams_server_is_neither_started_nor_hurried(tmp_path):
 
     names = [child.name for child in children.household(settings, children.service(settings, ("serve",), {}, 5.0))]
 
-    assert names == ["service", "shipper", "console", "runner", "painter"]
+    assert names == ["service", "shipper", "console", "runner", "painter", "evidently"]
     assert prefect_environment.api_url(settings) == "https://prefect.example/api"
     assert "PREFECT_RUNNER_POLL_FREQUENCY" not in prefect_environment.environment(settings)
 

@@ -393,3 +393,44 @@ def test_evidence_of_the_predecessor_is_not_shown_as_the_champions(place: Place,
     said = text_of(client.get("/").text)
     assert "No labels under v2 yet: what is drawn is its predecessor's." in said
     assert "0.3 of 4.6" not in said
+
+
+def test_an_estimate_without_labels_is_drawn_dashed_with_what_may_be_made_of_it(
+    place: Place, client: TestClient
+) -> None:
+    place.champion()
+    for sequence, valid in ((1, True), (2, False), (3, True)):
+        found = {"accuracy": {"value": 0.91, "low": 0.87, "high": 0.94}, "valid": valid, "reasons": ["a gross change"]}
+        place.insert(
+            schema.windows, name="digits", sequence=sequence, model_version=1, started_at=STARTED,
+            ended_at=STARTED + timedelta(minutes=sequence), predictions=200, report_key=None,
+            summary=summary().to_json() | {"estimate": found},
+        )  # fmt: skip
+    cut = {"began_at": (STARTED + timedelta(minutes=2)).isoformat(), "error_before": 0.05, "error_after": 0.2}
+    told = {"windows": [{"sequence": 3, "words": "62 of about 90 labels are in"}], "adwin": [cut]}
+    place.verdict(1, "nothing", ["ok"], window=3, labelled=told)
+
+    page = client.get("/").text
+
+    said = text_of(page)
+    assert "window 3 is probably 91.0 % right (87.0 % to 94.0 %). Concept drift is not excluded" in said
+    assert "Window 3: 62 of about 90 labels are in." in said
+    assert "last cut where errors went from 5.0 % to 20.0 %" in said
+    drawn = next(figure for figure in figures_of(page) if "estimated without labels" in str(figure["data"]))
+    line = next(trace for trace in drawn["data"] if trace.get("name") == "estimated without labels")
+    assert line["y"] == [0.91, None, 0.91]
+    assert "ADWIN" in [note["text"] for note in drawn["layout"]["annotations"]]
+
+
+def test_facts_about_labels_of_another_kind_than_expected_are_left_out(place: Place, client: TestClient) -> None:
+    place.champion()
+    place.insert(
+        schema.windows, name="digits", sequence=1, model_version=1, started_at=STARTED, ended_at=STARTED,
+        predictions=200, report_key=None, summary=summary().to_json() | {"estimate": {"accuracy": None}},
+    )  # fmt: skip
+    place.verdict(1, "nothing", ["ok"], window=1, labelled={"windows": "none", "adwin": [{"began_at": "soon"}, 7]})
+
+    page = client.get("/")
+
+    assert page.status_code == 200
+    assert "probably" not in text_of(page.text)

@@ -101,7 +101,7 @@ def test_one_at_a_time_and_all_at_once_come_to_the_same():
 def test_values_that_are_not_numbers_and_unknown_detectors_are_passed_over():
     state, said = update(blank(), Observation(GROSS, 1, (("embedding", float("nan")), ("smell", 1.0))), SETTINGS)
 
-    assert [detector.units for detector in state.detectors] == [0] * 5
+    assert [detector.units for detector in state.detectors] == [0] * 9
     assert all(np.isfinite(one.log10_evidence) for one in said.detectors)
 
 

@@ -1,3 +1,5 @@
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from monitoring.batch import batch_of
 from monitoring.evidence import CHANNELS
 from monitoring.reference import ReferenceProfile
-from monitoring.signals import atypical, distance_between, drift_report, mix_distance
+from monitoring.signals import atypical, drift_report
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds, bird_profile
 
 
@@ -47,12 +49,32 @@ def test_empty_and_tiny_batches_have_a_report(reference, count):
     assert len(report.atypical) == (4 if count else 0)
 
 
-def test_distances_have_known_values():
-    assert distance_between(np.array([1.0, 2, 3, 4]), np.array([3.0, 4, 5, 6])) == 0.5
-    assert distance_between(np.array([1.0, 1]), np.array([1.0, 1])) == 0.0
-    assert distance_between(np.array([np.nan]), np.array([1.0])) == 0.0
-    assert mix_distance({"a": 50, "b": 50}, {"a": 10}) == 0.5
-    assert mix_distance({}, {"a": 1}) == 0.0
+def test_a_profile_made_before_a_statistic_was_added_lacks_it_and_nothing_is_atypical_for_it(reference):
+    data = dict(np.load(io.BytesIO(reference.to_bytes())))
+    facts = json.loads(data["facts"].tobytes())
+    del facts["statistics"]
+    data["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    data |= {name: data[name][..., :7] for name in ("statistics", "median", "scale")}
+    buffer = io.BytesIO()
+    np.savez(buffer, **data)
+    rows = [replace(row, statistics=(*row.statistics, -0.9, 17.0)) for row in Birds(seed=7).traffic(200)[0]]
+
+    older = ReferenceProfile.from_bytes(buffer.getvalue())
+
+    assert np.isnan(older.batch.statistics[:, 7:]).all()
+    assert drift_report(older, batch(rows)).atypical["image statistics"] < 0.04
+    assert "warmth" not in {signal.name for signal in drift_report(older, batch(rows)).signals}
+
+
+def test_a_row_written_before_a_statistic_was_added_keeps_the_others(reference):
+    rows = Birds(seed=7).traffic(3)[0]
+    rows = [replace(rows[0], statistics=rows[0].statistics[:7]), rows[1], replace(rows[2], statistics=(0.5, 0.5))]
+
+    found = batch(rows).statistics
+
+    assert found[0, :7] == pytest.approx(rows[0].statistics)
+    assert np.isnan(found[0, 7:]).all()
+    assert np.isnan(found[2]).all()
 
 
 def test_a_profile_comes_back_from_its_bytes_as_it_was(reference):

@@ -1,0 +1,95 @@
+"""What labels say beyond a window's own figures: how complete they are, and where ADWIN would have cut them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from monitoring.adwin import Cut, cuts
+from monitoring.label_arrivals import LabelArrivals, label_arrivals
+from monitoring.label_requests import ANSWERED, LabelRequest
+from monitoring.label_rows import requests
+from monitoring.maturity import maturity, maturity_curve
+from monitoring.performance_records import DrawnCut, WindowMaturity
+from monitoring.timed_answers import TimedAnswers, moment, timed_answers
+from monitoring.watch_place import WatchPlace
+from monitoring.windows import windows_since
+
+_SINCE = timedelta(days=30)
+_MOST_WINDOWS = 10
+_MOST_CUTS = 20
+
+
+def labelled_facts(place: WatchPlace, version: int, present: datetime) -> dict[str, Any]:
+    """
+    For the evidence beside a verdict, as JSON: `windows` (sequence, labels, expected, words) and `adwin`.
+
+    `adwin` is None where no label may measure. Reads ids and times of thirty days, and the labels; nothing decides
+    by it.
+    """
+    since = present - _SINCE
+    asked = [one for one in requests(place.engine, place.name, (ANSWERED,)) if one.model_version == version]
+    frame = place.log.labelled(since=since.date())
+    answers = timed_answers(frame.filter((pl.col("at") >= since) & (pl.col("model_version") == version)))
+    arrivals = label_arrivals(place.log, since, version)
+    drawn = adwin_cuts(answers, asked, random=place.settings.monitor.feedback_is_random)
+    return {
+        "windows": [
+            {
+                "sequence": one.sequence,
+                "labels": one.maturity.labels,
+                "expected": one.maturity.expected,
+                "words": one.maturity.words,
+            }
+            for one in window_maturities(place, version, since, arrivals, present)
+        ],
+        "adwin": None
+        if drawn is None
+        else [
+            {**asdict(one), "began_at": one.began_at.isoformat(), "noticed_at": one.noticed_at.isoformat()}
+            for one in drawn
+        ],
+    }
+
+
+def window_maturities(
+    place: WatchPlace,
+    version: int,
+    since: datetime,
+    arrivals: LabelArrivals,
+    present: datetime,
+) -> tuple[WindowMaturity, ...]:
+    """The newest windows of a version, each with how complete its labels are."""
+    curve = maturity_curve(arrivals.predicted_at, arrivals.labelled_at, present)
+    rows = [row for row in windows_since(place.engine, place.name, since) if row["model_version"] == version]
+    found = []
+    for row in rows[-_MOST_WINDOWS:]:
+        inside = arrivals.between(row["started_at"], row["ended_at"])
+        of_window = maturity(curve, inside.predicted_at, inside.labels, present)
+        found.append(WindowMaturity(row["sequence"], row["ended_at"], of_window))
+    return tuple(found)
+
+
+def adwin_cuts(answers: TimedAnswers, asked: Sequence[LabelRequest], *, random: bool) -> tuple[DrawnCut, ...] | None:
+    """In the order of arrival, of labels that may measure: all of them, or those the audit sample drew."""
+    drawn = {one.prediction_id for one in asked if one.in_audit and one.state == ANSWERED}
+    if not random and not drawn:
+        return None
+    if not random:
+        answers = answers.take(np.array([name in drawn for name in answers.ids], dtype=bool))
+    return _dated(answers, cuts(~answers.right))
+
+
+def _dated(answers: TimedAnswers, found: Sequence[Cut]) -> tuple[DrawnCut, ...]:
+    return tuple(
+        DrawnCut(
+            moment(answers.labelled_at[one.began]),
+            moment(answers.labelled_at[one.noticed]),
+            one.error_before,
+            one.error_after,
+        )
+        for one in found[-_MOST_CUTS:]
+    )
