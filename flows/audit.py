@@ -162,7 +162,7 @@ def _keep(place: Workplace, findings: AuditFindings, page: str) -> str:
         "model_version": report.model_version,
         "images": report.images,
         "judged": sum(group.verdict in {DIFFERS, ALIKE} for group in report.groups),
-        "differ": [group.name for group in report.groups if group.verdict == DIFFERS],
+        "differ": [group.short for group in report.groups if group.verdict == DIFFERS],
         "undecided": sum(group.verdict == UNDECIDED for group in report.groups),
         "weak_slices": [one.words for one in findings.slices.found],
         "volunteered": findings.basis.volunteered,

@@ -170,11 +170,13 @@ def serve(
 def watch(
     every: Annotated[float, typer.Option(help="Look again every so many seconds; 0 = once.")] = 0.0,
     accept_as_normal: Annotated[
-        str, typer.Option(help="Do not look; take the present as the new normal, for this reason.", metavar="WHY")
-    ] = "",
+        str | None,
+        typer.Option(help="Do not look; take the present as the new normal, for this reason.", metavar="WHY"),
+    ] = None,
     resolved: Annotated[
-        str, typer.Option(help="Do not look; what raised the alarms was put right, as this says.", metavar="WHY")
-    ] = "",
+        str | None,
+        typer.Option(help="Do not look; what raised the alarms was put right, as this says.", metavar="WHY"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -189,14 +191,14 @@ def watch(
     from flows.watching import repeat
     from flows.words_on_alarms import say
 
-    if accept_as_normal or resolved:
+    if accept_as_normal is not None or resolved is not None:
         say(accept_as_normal, resolved, as_json=as_json)
         return
     for seen in repeat(terminal.place().settings, every):
         if as_json:
             terminal.show_json(seen)
         else:
-            show_seen(terminal.out, seen)
+            show_seen(terminal.out, seen, whole=every <= 0)
 
 
 app.command()(commands_versions.models)

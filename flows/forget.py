@@ -27,7 +27,12 @@ from infra.forgettings import Forgetting, ask_to_forget, finish_forgetting, note
 from monitoring.block_rows import forget_in_blocks
 from monitoring.evidently_place import drop_snapshots
 from monitoring.forgotten_normals import forget_in_normals
-from monitoring.forgotten_pages import drop_reference_image, drop_waiting_labels, drop_window_pages
+from monitoring.forgotten_pages import (
+    drop_contributor,
+    drop_reference_image,
+    drop_waiting_labels,
+    drop_window_pages,
+)
 from monitoring.forgotten_rows import Traces, erase, traces_of, uses_of_images
 from monitoring.label_keeping import drop_request, was_exported
 from monitoring.prediction_log import image_key
@@ -207,11 +212,12 @@ def _forget_everywhere(place: Workplace, one: Forgetting, images: Sequence[str])
     assert one.prediction_id is not None
     name, found = place.settings.project.name, one.steps["found"]
     changed = drop_waiting_labels(place.engine, name, one.prediction_id)
-    changed += forget_in_blocks(place.engine, place.objects, name, one.prediction_id)
+    changed += forget_in_blocks(place.objects, name, one.prediction_id)
     changed += forget_in_normals(place.engine, place.objects, name, one.prediction_id)
     changed += drop_request(place.engine, name, one.prediction_id)
     predictions = [(datetime.fromisoformat(at), int(version)) for at, version in found["answered"]]
     pages = drop_window_pages(place.engine, place.objects, name, predictions)
+    changed += drop_contributor(place.engine, name, one.prediction_id, predictions)
     changed += len(pages) + drop_snapshots(place.settings.storage.home, name, pages)
     changed += pictures.forget_in_audits(place, [one.prediction_id, *images])
     if not images:

@@ -55,12 +55,14 @@ class NextLabels:
 
     Attributes:
         waiting: How many there are; `requests` may be fewer.
+        come: Requests whose label is in the log already, and which the watcher's next look settles.
         gone: Requests whose picture has been deleted since.
         not_kept: Predictions of the last seven days about which nobody could be asked.
     """
 
     requests: tuple[ToLabel, ...]
     waiting: int
+    come: int
     gone: int
     responses: tuple[StratumResponse, ...]
     not_kept: int
@@ -68,12 +70,13 @@ class NextLabels:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote; `images` is None where pictures were not copied."""
+    """What an export wrote; `images` is None where pictures were not copied, `classes` is what the champion knows."""
 
     file: str
     requests: int
     gone: int
     images: str | None
+    classes: tuple[str, ...] = ()
     config: str | None = None
 
 
@@ -81,12 +84,12 @@ def next_labels(place: Workplace, limit: int = 0) -> NextLabels:
     """What to label now, the audit's first; at most so many, 0 = all."""
     name = place.settings.project.name
     every = requests(place.engine, name)
-    waiting = _waiting(every)
+    waiting, come = _waiting(place, every)
     there = [one for one in waiting if place.objects.exists(image_key(one.image_sha256))]
     chosen = there[:limit] if limit else there
     shown = tuple(_shown(place, one) for one in chosen)
     unseen = not_kept(place.engine, name, now() - _WEEK)
-    return NextLabels(shown, len(there), len(waiting) - len(there), responses(every), unseen)
+    return NextLabels(shown, len(there), come, len(waiting) - len(there), responses(every), unseen)
 
 
 def export_csv(place: Workplace, file: Path, images: Path | None, *, again: bool) -> Exported:
@@ -154,9 +157,13 @@ class _Copied:
     file: Path | None
 
 
-def _waiting(every: Sequence[LabelRequest]) -> list[LabelRequest]:
-    found = [one for one in every if one.state in (ASKED, OVERDUE) and one.same_as is None]
-    return sorted(found, key=lambda one: (STRATA.index(one.stratum), one.predicted_at, one.prediction_id))
+def _waiting(place: Workplace, every: Sequence[LabelRequest]) -> tuple[list[LabelRequest], int]:
+    """What nobody has answered yet, and how many have a label that the watcher has not seen."""
+    asked = [one for one in every if one.state in (ASKED, OVERDUE) and one.same_as is None]
+    come = place.log.last_labels({one.prediction_id for one in asked})
+    found = [one for one in asked if one.prediction_id not in come]
+    found.sort(key=lambda one: (STRATA.index(one.stratum), one.predicted_at, one.prediction_id))
+    return found, len(asked) - len(found)
 
 
 def _shown(place: Workplace, request: LabelRequest) -> ToLabel:
@@ -179,7 +186,7 @@ def _to_export(place: Workplace, file: Path, *, again: bool) -> list[LabelReques
         raise UserError(f"{file} is there already, and may hold labels. Name another file, or remove it first.")
     if not file.parent.is_dir():
         raise UserError(f"The folder {file.parent} is not there. Make it first, or name another file.")
-    waiting = _waiting(requests(place.engine, place.settings.project.name))
+    waiting, _ = _waiting(place, requests(place.engine, place.settings.project.name))
     fresh = [one for one in waiting if again or one.exported_at is None]
     if not fresh:
         more = f" {len(waiting)} were exported before; --again exports them once more." if waiting else ""
@@ -226,5 +233,10 @@ def _done(
     note_exported(place.engine, place.settings.project.name, ids, at)
     place.ledger.append("labels", "exported", {"file": file.name, "requests": len(ids)})
     return Exported(
-        str(file), len(ids), gone, None if images is None else str(images), None if config is None else str(config)
+        file=str(file),
+        requests=len(ids),
+        gone=gone,
+        images=None if images is None else str(images),
+        classes=champion_classes(place) or (),
+        config=None if config is None else str(config),
     )

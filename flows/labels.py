@@ -25,6 +25,7 @@ class Imported:
         orphans: How many of them name a prediction that is not in the log (yet): kept, and joined when it comes.
         repeated: Whether this very file had been imported before; then nothing was added.
         unknown_class: How many of them name a class that the champion lacks: kept in quarantine until one has it.
+        unknown_classes: Those classes: a slip of the pen looks like a new class.
         known: Labels that were there already, word for word; they were not added again.
         skipped: Requests that people skipped, which are not waited for any more.
         unanswered: Rows or tasks without a label.
@@ -40,22 +41,26 @@ class Imported:
     skipped: int = 0
     unanswered: int = 0
     refused: tuple[str, ...] = ()
+    unknown_classes: tuple[str, ...] = ()
 
     def words(self) -> str:
         if self.repeated:
             return f"{self.file} was imported before; nothing was added."
+        lacked = ", ".join(self.unknown_classes[:_NAMED]) + (", …" if len(self.unknown_classes) > _NAMED else "")
         parts = (
-            (self.orphans, "name predictions that are not in the log yet"),
-            (self.unknown_class, "name a class that the champion lacks, and wait for one that has it"),
-            (self.known, "were known already"),
-            (self.skipped, "were skipped by a person, and are not asked for any more"),
-            (self.unanswered, "have no label yet"),
-            (len(self.refused), "were refused"),
+            (self.orphans, "with an id that is not in the log yet"),
+            (self.unknown_class, f"of a class that the champion lacks ({lacked}), kept until one has it"),
+            (self.known, "known already"),
+            (self.skipped, "skipped by a person, and not asked for any more"),
+            (self.unanswered, "without a label yet"),
+            (len(self.refused), "refused"),
         )
         more = "".join(f"; {count} {words}" for count, words in parts if count)
         named = "".join(f"\n  {sentence}" for sentence in self.refused[:_NAMED])
         rest = f"\n  … and {len(self.refused) - _NAMED} more" if len(self.refused) > _NAMED else ""
-        return f"Imported {self.labels} labels from {self.file}{more}.{named}{rest}"
+        return (
+            f"Imported {self.labels} {'label' if self.labels == 1 else 'labels'} from {self.file}{more}.{named}{rest}"
+        )
 
 
 def import_file(place: Workplace, file: Path) -> Imported:
@@ -81,16 +86,18 @@ def import_file(place: Workplace, file: Path) -> Imported:
     taken = [] if repeated else fresh
     known = place.log.predictions_by_id(label.id for label in taken)
     classes = champion_classes(place)
+    lacked = [] if classes is None else [label.label for label in taken if label.label not in classes]
     imported = Imported(
         file=str(file),
         labels=len(labels) if repeated else len(taken),
         orphans=sum(label.id not in known for label in taken),
         repeated=repeated,
-        unknown_class=0 if classes is None else sum(label.label not in classes for label in taken),
+        unknown_class=len(lacked),
         known=0 if repeated else len(newest) - len(taken),
         skipped=len(skipped),
         unanswered=given.unanswered,
         refused=given.refused,
+        unknown_classes=tuple(sorted(set(lacked))),
     )
     facts = {"file": file.name, "labels": len(labels), "new": bool(taken), "refused": len(given.refused)}
     place.ledger.append("labels", "imported", facts)

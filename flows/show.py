@@ -15,6 +15,7 @@ from infra.clock import now
 from models.examples import DataSummary
 from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
+from monitoring.evidence import DetectorEvidence
 
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
 _ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
@@ -168,8 +169,8 @@ def _retrain(status: Status) -> RenderableType:
     return words + (f"\n{job.error}" if job.error else "")
 
 
-def show_seen(console: Console, seen: Seen) -> None:
-    """One look: the verdict with its reasons, and what was new."""
+def show_seen(console: Console, seen: Seen, *, whole: bool = True) -> None:
+    """One look: the verdict with its reasons, and what was new; `whole` adds the evidence and what would change it."""
     action = seen.action.replace("_", " ")
     console.print(f"[{_ACTION_STYLE.get(seen.action, '')}]{action}[/]", highlight=False)
     for reason in seen.reasons:
@@ -182,6 +183,30 @@ def show_seen(console: Console, seen: Seen) -> None:
         console.print(f"  the page of window {seen.page} will be drawn", style="dim", highlight=False)
     if seen.job_id:
         console.print(f"  retrain asked for: job {seen.job_id}", style="bold", highlight=False)
+    if whole and seen.would_change:
+        console.print("What would change it", style="bold")
+        for change in seen.would_change:
+            console.print(f"  {_plain(change)}", highlight=False)
+    if whole and seen.detectors:
+        console.print(_evidence_table(seen))
+
+
+def _evidence_table(seen: Seen) -> Table:
+    shown = table("lane", "detector", "#counted", "#evidence", "#its line", "", title="Evidence, log10")
+    for one in seen.detectors:
+        state = _detector_state(one)
+        figures = f"{one.units:,}", f"{one.log10_evidence:.1f}", f"{one.log10_threshold:.1f}"
+        shown.add_row(one.lane, one.detector, *figures, state)
+    for lane, words in seen.lanes.items():
+        if not any(one.lane == lane for one in seen.detectors):
+            shown.add_row(lane, "–", "", "", "", Text(words, "dim"))
+    return shown
+
+
+def _detector_state(one: DetectorEvidence) -> Text:
+    if one.alarmed_at is not None:
+        return Text("alarm", "bold red")
+    return Text("quiet" if one.units else "nothing yet", "dim")
 
 
 def show_checks(console: Console, checks: Iterable[Check]) -> bool:

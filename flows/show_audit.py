@@ -1,15 +1,20 @@
 """An audit as a person reads it on a terminal."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.text import Text
 
 from flows.audit import Audit
 from flows.show import table
-from monitoring.bias import DIFFERS, HIDDEN, JUDGED_FROM, UNDECIDED, GroupBias
+from monitoring.audit_page import worst_first
+from monitoring.bias import ALIKE, DIFFERS, HIDDEN, JUDGED_FROM, UNDECIDED, GroupBias
 from monitoring.performance import Interval
+from monitoring.subgroup_columns import SHOWN_FROM
 from monitoring.subgroup_rates import ACCURACY, CALIBRATION, RECALL
 
 _STYLES = {DIFFERS: "bold red", UNDECIDED: "yellow", HIDDEN: "dim"}
+_CROSSED = ((ALIKE, "without a difference"), (UNDECIDED, "undecided"))
 _MOST_SAID = 5
 
 
@@ -17,23 +22,25 @@ def show_audit(console: Console, audit: Audit) -> None:
     """What differs and how sure that is, what is undecided, weak slices, and on which labels all of it rests."""
     report = audit.report
     shown = table(
-        "group", "#images", "#accuracy %", "#recall %", "#difference", "#confidence", "verdict", title=report.title
+        "group", "#images", "#accuracy %", "#recall %", "#difference", "#overconfidence", "verdict", title=report.title
     )
-    for group in (report.overall, *report.groups):
+    for group in (report.overall, *filter(_in_table, report.groups)):
         verdict = Text(group.verdict, _STYLES.get(group.verdict, "green")) if group.value else Text("")
-        shown.add_row(Text(group.name), str(group.images), *_cells(group), verdict)
+        shown.add_row(Text(group.short), str(group.images), *_cells(group), verdict)
     console.print(shown)
     console.print(
-        "  Recall: mean over the classes. Difference: accuracy minus the rest's, in points. Confidence: mean minus "
-        f"accuracy, in points. In brackets: 95 % intervals. A group is judged from {JUDGED_FROM} labelled images; "
-        f"below it is undecided, which is no pass. Verdicts are corrected for all "
+        "  Recall: mean over the classes. Difference: accuracy minus the rest's, in points. Overconfidence: mean "
+        "confidence minus accuracy, in points. In brackets: 95 % intervals. A group is judged from "
+        f"{JUDGED_FROM} labelled images; below it is undecided, which is no pass. Verdicts are corrected for all "
         f"{report.tests} differences that were judged.",
         style="dim",
         highlight=False,
     )
-    for group in report.groups:
-        if group.verdict == DIFFERS:
-            _say(console, f"{group.name}: {group.why}", "red")
+    _say(console, _left_out(report.groups), "dim")
+    for group in worst_first(report.groups):
+        accuracy = group.rate(ACCURACY)
+        worse = accuracy is not None and (accuracy.difference.value or 0.0) < 0
+        _say(console, f"{group.short}: {group.why}", "red" if worse else "")
     _undecided(console, [group for group in report.groups if group.verdict == UNDECIDED])
     _four_fifths(console, report.groups)
     _say(console, f"Weak slices: {audit.slices.words}.")
@@ -55,6 +62,22 @@ def show_audit(console: Console, audit: Audit) -> None:
     )
 
 
+def _in_table(group: GroupBias) -> bool:
+    """Of many intersections only those that differ; a group too small to show has nothing to be shown."""
+    return group.verdict == DIFFERS or (group.verdict != HIDDEN and not group.is_intersection)
+
+
+def _left_out(groups: tuple[GroupBias, ...]) -> str:
+    """What the table does not list, counted; "" where it lists all."""
+    counts = Counter(group.verdict for group in groups if not _in_table(group))
+    crossed = [f"{counts[verdict]} {words}" for verdict, words in _CROSSED if counts[verdict]]
+    parts = [f"intersections of two columns: {', '.join(crossed)}"] if crossed else []
+    if counts[HIDDEN]:
+        groups_are = "group" if counts[HIDDEN] == 1 else "groups"
+        parts.append(f"{counts[HIDDEN]} {groups_are} with fewer than {SHOWN_FROM} labelled images")
+    return f"Not listed here, but on the page: {'; '.join(parts)}." if parts else ""
+
+
 def _cells(group: GroupBias) -> list[str]:
     accuracy, recall, calibration = (group.rate(metric) for metric in (ACCURACY, RECALL, CALIBRATION))
     return [
@@ -68,7 +91,7 @@ def _cells(group: GroupBias) -> list[str]:
 def _undecided(console: Console, groups: list[GroupBias]) -> None:
     for group in groups[:_MOST_SAID]:
         more = f"; {group.more_labels} more labels would do" if group.more_labels else ""
-        _say(console, f"{group.name} is undecided: {group.why}{more}", "yellow")
+        _say(console, f"{group.short} is undecided: {group.why}{more}", "yellow")
     if len(groups) > _MOST_SAID:
         _say(console, f"{len(groups) - _MOST_SAID} more groups are undecided; the page lists what each needs", "yellow")
 
@@ -77,14 +100,15 @@ def _four_fifths(console: Console, groups: tuple[GroupBias, ...]) -> None:
     said = [(group, one) for group in groups for one in group.below_four_fifths]
     for group, one in said[:_MOST_SAID]:
         between = "" if one.ratio.low is None else f" ({one.ratio.low:.2f}–{one.ratio.high:.2f})"
-        words = f"{group.name}: {one.name} is {one.ratio.value:.2f}{between} of the rest's, below four fifths"
+        words = f"{group.short}: {one.name} is {one.ratio.value:.2f}{between} of the rest's, below four fifths"
         _say(console, words, "dim")
     if len(said) > _MOST_SAID:
         _say(console, f"{len(said) - _MOST_SAID} more rates are below four fifths; the page lists them", "dim")
 
 
 def _say(console: Console, words: str, style: str = "") -> None:
-    console.print(f"  {words}", style=style, highlight=False, markup=False)
+    if words:
+        console.print(f"  {words}", style=style, highlight=False, markup=False)
 
 
 def _percent(part: Interval | None) -> str:

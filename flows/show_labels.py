@@ -12,6 +12,7 @@ from flows.show import ago, table
 from monitoring.label_responses import StratumResponse
 
 _LEAST_RESPONSE = 0.8
+_MOST_CLASSES = 20
 
 
 def show_labels(console: Console, labels: Sequence[KeptLabel], of: int) -> None:
@@ -42,6 +43,9 @@ def show_next(console: Console, found: NextLabels) -> None:
         _line(console, f"{len(found.requests)} of {found.waiting}; --limit 0 shows all.", "dim")
     if found.responses:
         _show_responses(console, found.responses)
+    if found.come:
+        words = "label has" if found.come == 1 else "labels have"
+        _line(console, f"{found.come} more {words} come; `kedge watch` counts them at its next look.", "dim")
     if found.gone:
         _line(console, f"{found.gone} cannot be labelled any more: their pictures have been deleted.", "yellow")
     if found.not_kept:
@@ -55,7 +59,14 @@ def show_exported(console: Console, done: Exported, *, own_links: bool) -> None:
     if done.gone:
         _line(console, f"{done.gone} more were left out: their pictures have been deleted.", "yellow")
     if done.config is None:
-        _line(console, f"Fill in the column label, then: kedge labels import {done.file}")
+        named = ", ".join(done.classes[:_MOST_CLASSES]) + (", …" if len(done.classes) > _MOST_CLASSES else "")
+        classes = f" with one of: {named}" if named else ""
+        _line(console, f"Fill in the column label{classes}. Leave it empty where you have not looked yet.")
+        _line(console, "For what nobody can tell: kedge labels skip ID. What chance drew says nothing of the model's")
+        _line(console, f"answer, so that it sways nobody. Then: kedge labels import {done.file}")
+        if done.images is None:
+            words = "With --images FOLDER the pictures are copied there, under names that programs open."
+            _line(console, words, "dim")
         return
     assert done.images is not None, "tasks go with pictures"
     folder = Path(done.images).resolve()

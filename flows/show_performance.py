@@ -48,7 +48,7 @@ def _part(console: Console, title: str, lines: Iterator[str]) -> None:
 
 def _with_labels(found: WithLabels) -> Iterator[str]:
     if found.images:
-        yield f"{_interval(found.accuracy)} right of {found.images} labelled answers."
+        yield f"{_percent(found.accuracy)} right, of {found.images} labelled answers."
         calibration = found.calibration
         if calibration.answers and calibration.honest is not None:
             yield (
@@ -101,7 +101,7 @@ def _without(report: PerformanceReport) -> Iterator[str]:
         yield from _sentences(report.notes or ("there is nothing to estimate from yet",))
         return
     if found.accuracy.value is not None:
-        yield f"Probably {_interval(found.accuracy)} right, over the newest {found.used} predictions."
+        yield f"Probably {_percent(found.accuracy)} right, over the newest {found.used} predictions."
         yield f"That is {_loss(found.loss)} than on the {found.reference_images} held-out images of its training."
     if found.valid:
         yield "The estimate may count as evidence."
@@ -131,10 +131,12 @@ def _subgroups_without(found: Estimate) -> Table:
 def _asked(report: PerformanceReport) -> Iterator[str]:
     found = report.with_asked_labels
     if found is None:
-        yield "There is no reference profile, or nothing in it has a truth."
+        yield from _sentences(
+            report.notes or ("no image of the reference has a truth that says what confidence is worth",)
+        )
         return
     if found.rests_on != NONE:
-        yield f"{_interval(found.accuracy)} right of all {found.predictions} predictions, {_basis(found)}."
+        yield f"{_percent(found.accuracy)} right, of all {found.predictions} predictions, {_basis(found)}."
         yield "This sees concept drift, too, for it rests on labels."
     for one in found.responses:
         share = f"{one.answered} of {one.settled} ({100 * one.rate:.0f} %)"
@@ -185,6 +187,13 @@ def _interval(found: Interval) -> str:
     if found.value is None or found.low is None or found.high is None:
         return "–"
     return f"{100 * found.value:.1f} ({100 * found.low:.0f}–{100 * found.high:.0f})"
+
+
+def _percent(found: Interval) -> str:
+    """Within a sentence, as "91.5 % (90 to 93)"."""
+    if found.value is None or found.low is None or found.high is None:
+        return "–"
+    return f"{100 * found.value:.1f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
 
 
 def _points(found: Interval) -> str:

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flows.notify import notify
@@ -12,6 +12,7 @@ from flows.workplace import Workplace, open_workplace
 from infra.clock import now
 from infra.jobs import open_jobs, release_abandoned
 from infra.settings import Settings
+from monitoring.evidence import DetectorEvidence
 from monitoring.triage import NOTHING
 from monitoring.watch import TickOutcome, WatchPlace, tick
 
@@ -32,6 +33,9 @@ class Seen:
         alarms: In words, those that are new.
         page: The window whose page was asked for; 0 = none.
         job_id: Of the retrain that this look asked for; "" = none.
+        would_change: What would lead to another verdict, as sentences.
+        detectors: The evidence of each beside the line at which it alarms.
+        lanes: Lane to what it can do so far, in words.
     """
 
     at: datetime
@@ -41,6 +45,9 @@ class Seen:
     alarms: tuple[str, ...]
     page: int
     job_id: str
+    would_change: tuple[str, ...] = ()
+    detectors: tuple[DetectorEvidence, ...] = ()
+    lanes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def markdown(self) -> str:
@@ -104,6 +111,9 @@ def _seen(outcome: TickOutcome) -> Seen:
         alarms=tuple(f"{one.lane} lane, {one.detector}, in window {one.window_sequence}" for one in outcome.alarms),
         page=outcome.page or 0,
         job_id=outcome.job_id or "",
+        would_change=verdict.would_change if verdict is not None else (),
+        detectors=outcome.evidence.detectors if outcome.evidence is not None else (),
+        lanes=dict(outcome.evidence.lanes) if outcome.evidence is not None else {},
     )
 
 

@@ -6,18 +6,20 @@ from infra.errors import UserError
 from monitoring.accept import Word, accept_as_normal, resolve
 
 
-def say(new_normal: str, resolved: str, *, as_json: bool) -> None:
+def say(new_normal: str | None, resolved: str | None, *, as_json: bool) -> None:
     """
-    Accept the present as normal, or take the alarms as resolved; each argument is the reason, "" = not said.
+    Accept the present as normal, or take the alarms as resolved; each argument is the reason, None = not said.
 
     Raises:
         UserError: both were said, or nothing can be accepted or resolved.
     """
-    if new_normal and resolved:
+    if new_normal is not None and resolved is not None:
         raise UserError("--accept-as-normal and --resolved contradict each other: say one of them.")
     place = watch_place(terminal.place())
     speaker = terminal.person()
-    word = accept_as_normal(place, new_normal, speaker) if new_normal else resolve(place, resolved, speaker)
+    word = (
+        resolve(place, resolved or "", speaker) if new_normal is None else accept_as_normal(place, new_normal, speaker)
+    )
     if as_json:
         terminal.show_json(word)
     else:
@@ -27,8 +29,12 @@ def say(new_normal: str, resolved: str, *, as_json: bool) -> None:
 
 def _lines(word: Word) -> list[str]:
     since = word.since.strftime("%Y-%m-%d %H:%M UTC")
-    alarms = ", ".join(word.alarms) or "no alarm was open"
-    if word.rows:
-        first = f"The present is the new normal: a profile of {word.rows:,} predictions since {since}."
-        return [first, f"Acted on: {alarms}. The profile of before stays at {word.profile_before}."]
-    return [f"Resolved: {alarms}. What came since {since} is left out of the pool of blocks; the evidence begins anew."]
+    alarms = f"Acted on: {', '.join(word.alarms)}." if word.alarms else "No alarm was open."
+    if not word.rows:
+        return [alarms, f"The evidence begins anew; what came since {since} counts for no block, since it was wrong."]
+    known = f"{word.labelled:,} of them labelled"
+    return [
+        f"The present is the new normal: a profile of {word.rows:,} predictions since {since}, {known}.",
+        f"{alarms} The evidence begins anew.",
+        f"The profile of before stays at {word.profile_before}.",
+    ]

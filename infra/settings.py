@@ -180,7 +180,14 @@ def _complete(settings: Settings) -> Settings:
         objects=_objects_url(settings.storage.objects, settings.root, home),
     )
     data = dataclasses.replace(settings.data, manifest=(settings.root / settings.data.manifest).resolve())
-    return dataclasses.replace(settings, storage=storage, data=data)
+    detectors = tuple(_detector(address, settings.root) for address in settings.monitor.detectors)
+    monitor = dataclasses.replace(settings.monitor, detectors=detectors)
+    return dataclasses.replace(settings, storage=storage, data=data, monitor=monitor)
+
+
+def _detector(address: str, root: Path) -> str:
+    where, colon, function = address.rpartition(":")
+    return f"{(root / where).resolve()}{colon}{function}" if where.endswith(".py") else address
 
 
 def _objects_url(text: str, root: Path, home: Path) -> str:

@@ -215,7 +215,9 @@ class MonitorSettings:
     evidently_port: int = _field(
         8008, "TCP port of Evidently's own pages, which `kedge up` starts; 0 = without them", least=0, most=65535
     )
-    detectors: tuple[str, ...] = _field((), 'drift detectors of your own, as "package.module:function"')
+    detectors: tuple[str, ...] = _field(
+        (), 'drift detectors of your own: "file.py:function" beside this file, or "package.module:function"'
+    )
 
 
 @dataclass(frozen=True)

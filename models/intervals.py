@@ -4,7 +4,7 @@ from math import sqrt
 from statistics import NormalDist
 
 
-def wilson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(hits: float, trials: float, level: float = 0.95) -> tuple[float, float]:
     """
     Wilson's score interval (1927), two-sided, within 0..1; (0, 1) where nothing was tried.
 

@@ -22,7 +22,7 @@ from infra.ledger import append_within
 from models.registry import ModelVersion
 from monitoring import evidence
 from monitoring.block_following import RETAINED, settings_of
-from monitoring.block_judging import begun_anew, rules_of, with_words, without_block_evidence
+from monitoring.block_judging import begins_after, begun_anew, rules_of, with_words, without_block_evidence
 from monitoring.block_rows import BlockChanges, drop_samples, load_blocks, write_blocks
 from monitoring.blocks import Block, block_seconds
 from monitoring.evidence import BLOCKS
@@ -45,6 +45,7 @@ class Word:
         kind: "accepted as normal" or "resolved".
         since: From when on the rows count, or are left out.
         rows: Predictions that the new profile was fitted from; 0 where none was.
+        labelled: Those of them whose truth a label tells.
         alarms: Open alarms that count as acted on now, as "lane/detector".
         profile_key: Of the profile from now on.
         profile_before: Where the one of before lies.
@@ -54,6 +55,7 @@ class Word:
     version: int
     since: datetime
     rows: int
+    labelled: int
     alarms: tuple[str, ...]
     profile_key: str
     profile_before: str
@@ -87,7 +89,8 @@ def accept_as_normal(place: WatchPlace, why: str, actor: str) -> Word:
     )
     if alarms:
         first = next((block.number for block in blocks if block.started_at >= since), lane.newest + 1)
-        lane = replace(lane, pool_from=max(lane.pool_from, first))
+        # A block in which both normals meet is one of neither.
+        lane = begins_after(replace(lane, pool_from=max(lane.pool_from, first)), since)
         waiting = [block for block in blocks if block.number >= lane.pool_from and block.sample_key]
         lane = replace(lane, to_measure=len(waiting[-RETAINED:]))
     state = _begun(place, before, accepted, f"{actor} accepted the present as normal: {why}")
@@ -99,11 +102,16 @@ def accept_as_normal(place: WatchPlace, why: str, actor: str) -> Word:
         champion.version,
         since,
         len(sample),
+        sum(truth != "" for truth in accepted.truth),
         tuple(f"{row['lane']}/{row['detector']}" for row in alarms),
         key,
         _profile_key(place, champion.version),
     )
-    _write(place, state, word, why, actor, BlockChanges())
+    try:
+        _write(place, state, word, why, actor, BlockChanges())
+    except UserError:
+        drop_samples(place.objects, (key, rows_key(key)))
+        raise
     return word
 
 
@@ -111,7 +119,7 @@ def resolve(place: WatchPlace, why: str, actor: str) -> Word:
     """
     Begin the evidence anew beside the same profile: what raised the alarms has been put right.
 
-    Blocks since the change leave the pool: they show what was wrong.
+    Blocks since the change leave the pool, and the one that is open is never closed: they show what was wrong.
 
     Raises:
         UserError: no champion with a profile, no look, or no open alarm.
@@ -126,15 +134,16 @@ def resolve(place: WatchPlace, why: str, actor: str) -> Word:
     changes = BlockChanges(
         tuple(_left_out(block) for block in spoilt), (), tuple(block.sample_key for block in spoilt if block.sample_key)
     )
-    rules, lane = settings_of(place), before.blocks
+    # The block that is still open shows what was wrong, too.
+    rules, lane = settings_of(place), begins_after(before.blocks, _newest_at(place))
     state = _begun(place, before, profile, f"{actor} resolved the alarms: {why}")
     assert state.evidence is not None, "it was begun"
     left = [block for block in blocks if block not in spoilt]
     moved = without_block_evidence(state.evidence, rules_of(lane, rules), lane.newest)
-    state = replace(state, evidence=with_words(moved, lane, left, rules))
+    state = replace(state, evidence=with_words(moved, lane, left, rules), blocks=lane)
     key = _profile_key(place, champion.version)
     names = tuple(f"{row['lane']}/{row['detector']}" for row in alarms)
-    word = Word("resolved", champion.version, since, 0, names, key, key)
+    word = Word("resolved", champion.version, since, 0, 0, names, key, key)
     _write(place, state, word, why, actor, changes)
     return word
 
@@ -175,9 +184,13 @@ def _changed_at(place: WatchPlace, alarms: Sequence[Mapping[str, Any]]) -> datet
     if told:
         return min(told)
     monitor = place.settings.monitor
+    return _newest_at(place) - timedelta(seconds=block_seconds(monitor.block) * monitor.burn_in_blocks)
+
+
+def _newest_at(place: WatchPlace) -> datetime:
+    """The time of the newest prediction; a clock that runs ahead counts as now."""
     newest = place.log.recent(1)
-    until = min(now(), newest[0].at) if newest else now()
-    return until - timedelta(seconds=block_seconds(monitor.block) * monitor.burn_in_blocks)
+    return min(now(), newest[0].at) if newest else now()
 
 
 def _begun(place: WatchPlace, before: WatchState, profile: ReferenceProfile, reason: str) -> WatchState:
@@ -199,6 +212,7 @@ def _begun(place: WatchPlace, before: WatchState, profile: ReferenceProfile, rea
         look=blank.look,
         labels=blank.labels,
         alarmed=(),
+        windows_before=before.windows,
     )
 
 

@@ -6,14 +6,23 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from monitoring.arrivals import WEEKS, HourlyCounts, Repeats
+from monitoring.arrivals import WEEKS, ArrivalReport, HourlyCounts, Repeats, arrivals
 from monitoring.prediction_log import PredictionLog
+from monitoring.watch_place import WatchPlace
 
 _HOUR = timedelta(hours=1)
 # A column with more values than this names images or sessions, not cameras; the rarest are left out of its counts.
 _MOST_SOURCES = 200
 # A picture that comes again after a week is counted as new: what is looked for are loops, not anniversaries.
 _REPEATS_OVER = timedelta(days=7)
+
+
+def arrivals_of(place: WatchPlace, now: datetime) -> ArrivalReport:
+    """What is unusual about the arrivals of a project's traffic."""
+    data = place.settings.data
+    expected = [*dict.fromkeys([*([data.source] if data.source else []), *data.subgroups])]
+    newest = repeats(place.log, now, place.settings.monitor.window, expected)
+    return arrivals(hourly_counts(place.log, now, data.source), now, newest, data.source)
 
 
 def hourly_counts(log: PredictionLog, now: datetime, source: str) -> HourlyCounts | None:

@@ -106,6 +106,17 @@ class ArrivalReport:
             "silent": [{**asdict(one), "since": one.since.isoformat()} for one in self.silent],
         }
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "ArrivalReport":
+        volume, repeats = document["volume"], document["repeats"]
+        return cls(
+            tuple(document["notes"]),
+            None if volume is None else Volume(**{**volume, "hour": datetime.fromisoformat(volume["hour"])}),
+            tuple(SilentSource(**{**one, "since": datetime.fromisoformat(one["since"])}) for one in document["silent"]),
+            tuple(document["new_sources"]),
+            None if repeats is None else Repeats(**repeats),
+        )
+
 
 def arrivals(
     hourly: HourlyCounts | None, now: datetime, repeats: Repeats | None = None, column: str = ""

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def render_audit_html(found: AuditFindings, picture: Callable[[str], bytes | Non
         slices=found.slices,
         basis=found.basis,
         pictures=_pictures(found.slices, picture),
-        differs=_worst_first(found.report),
+        differs=worst_first(found.report.groups),
         forests=[(metric, forest(found.report.groups, metric)) for metric in (ACCURACY, RECALL, CALIBRATION)],
         means=(ACCURACY, RECALL, PRECISION, FALSE_POSITIVES),
         calibration=CALIBRATION,
@@ -61,8 +61,9 @@ def render_audit_html(found: AuditFindings, picture: Callable[[str], bytes | Non
     )
 
 
-def _worst_first(report: BiasReport) -> list[GroupBias]:
-    differing = [group for group in report.groups if group.verdict == DIFFERS]
+def worst_first(groups: Sequence[GroupBias]) -> list[GroupBias]:
+    """Those that differ, from what is treated worse than the rest to what is treated better."""
+    differing = [group for group in groups if group.verdict == DIFFERS]
     return sorted(differing, key=lambda group: (one.difference.value or 0.0) if (one := group.rate(ACCURACY)) else 0.0)
 
 

@@ -7,9 +7,10 @@ from markupsafe import Markup
 
 from monitoring.bias import HIDDEN, GroupBias
 from monitoring.performance import Interval
+from monitoring.short_names import short
 
-_LINE, _TOP, _LEFT, _WIDTH, _RIGHT = 26, 34, 220, 420, 190
-_MOST_NAME = 34
+_LINE, _TOP, _LEFT, _WIDTH, _RIGHT = 26, 34, 265, 400, 165
+_MOST_NAME = 36
 _STEPS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -54,7 +55,7 @@ def _line(group: GroupBias, between: Interval, end: float, place: int) -> list[s
     y = _TOP + _LINE * place + _LINE / 2
     kind = group.verdict.split()[0]
     low, high, at = (_x(value, end) for value in (between.low, between.high, between.value))
-    name = group.name if len(group.name) <= _MOST_NAME else f"{group.name[: _MOST_NAME - 1]}…"
+    name = short(group.name, _MOST_NAME)
     said = f"{100 * between.value:+.1f} ({100 * between.low:+.1f} to {100 * between.high:+.1f})"
     return [
         f'<g class="{kind}"><title>{escape(group.name)}: {said} points, {escape(group.verdict)}</title>',

@@ -48,7 +48,8 @@ class LabelBasis:
         return (
             f"{most} of {total} labels were {chosen}, not drawn by chance. People who label what they notice label "
             "mistakes: rates may be far from those of all predictions, and groups may differ by who labels them. "
-            "`kedge labels` plans an audit sample; `kedge audit --drawn-only` counts it alone."
+            "`kedge watch` draws some by chance as predictions come, `kedge labels next` lists them, and "
+            "`kedge audit --drawn-only` counts them alone."
         )
 
     def words(self) -> str:

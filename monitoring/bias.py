@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.labelled_answers import LabelledAnswers
+from monitoring.short_names import short
 from monitoring.subgroup_bootstrap import RESAMPLES, Resampled, resampled
-from monitoring.subgroup_columns import SHOWN_FROM, Division, divided
+from monitoring.subgroup_columns import CROSS, SHOWN_FROM, Division, divided
 from monitoring.subgroup_differences import JUDGED, Difference, class_differences, mean_differences
 from monitoring.subgroup_rates import CALIBRATION, RECALL, SELECTION, Counts, counted_classes
 from monitoring.subgroup_tests import holm, metric_p_value
@@ -56,6 +57,16 @@ class GroupBias:
     def name(self) -> str:
         """As "camera = A"; "overall" for all together."""
         return f"{self.column} = {self.value}" if self.value else self.column
+
+    @property
+    def short(self) -> str:
+        """The name in at most 60 characters: a value is whatever a caller sent."""
+        return short(self.name)
+
+    @property
+    def is_intersection(self) -> bool:
+        """Whether two columns are crossed in it."""
+        return CROSS in self.column
 
     def rate(self, metric: str) -> Difference | None:
         """Accuracy or a mean over the classes, by its name; None where it is not shown."""
@@ -278,7 +289,7 @@ def _silent(rows: LabelledAnswers, divisions: Sequence[Division]) -> list[str]:
     notes = []
     for division in divisions:
         silent = int(np.count_nonzero(division.part < 0))
-        if silent and " x " not in division.column:
+        if silent and CROSS not in division.column:
             notes.append(
                 f"{silent} of {len(rows)} images do not say their {division.column}; its groups are compared with "
                 "those that do."

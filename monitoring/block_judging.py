@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from monitoring.block_lane import (
     rules_for,
     tie_break,
 )
-from monitoring.blocks import LARGE, SMALL, Block, block_words, comparable
+from monitoring.blocks import LARGE, SMALL, Block, Calendar, block_words, comparable
 from monitoring.change_point import change_point, log_e_of_ranks
 from monitoring.evidence import (
     BLOCK_DETECTORS,
@@ -123,6 +124,17 @@ def begun_anew(
     )
 
 
+def begins_after(lane: BlockState, moment: datetime) -> BlockState:
+    """The lane whose next block begins with the first whole unit after the moment; what came before is left out."""
+    if not lane.seconds:
+        return lane
+    until = datetime.fromisoformat(lane.until) if lane.until else None
+    if until is not None and moment <= until:
+        return lane
+    calendar = Calendar.after(until, lane.seconds * lane.units)
+    return replace(lane, until=calendar.start_of(calendar.unit_of(moment) + 1).isoformat())
+
+
 def changed_at(blocks: Sequence[Block]) -> int | None:
     """The number of the block with which the clearest change of any detector began; None where none is seen."""
     found: list[tuple[float, int]] = []
@@ -135,27 +147,39 @@ def changed_at(blocks: Sequence[Block]) -> int | None:
 
 def judge(state: EvidenceState, lane: BlockState, blocks: Sequence[Block], settings: EvidenceSettings) -> Judged:
     """
-    Bet on every block that was not bet on yet, and say how the lane stands.
+    Bet on every block that was not bet on yet, one after the other, and say how the lane stands.
 
-    blocks: all of them, oldest first. A block that was judged before changes nothing.
+    Whether blocks come one by one or many in one look makes no difference. A block that was judged before changes
+    nothing.
+
+    blocks: all of them, oldest first.
     """
-    state = with_block_detectors(state, rules_of(lane, settings))
+    rules = rules_of(lane, settings)
+    state = with_block_detectors(state, rules)
     pool = comparable(blocks, lane.pool_from, lane.epoch)
+    known = sum(1 for block in pool if block.number <= state.last_number.get(BLOCKS, 0))
+    state, lane = _with_tolerances(state, lane, pool[:known], settings)
     ranks: dict[int, Mapping[str, float]] = {}
     alarms: list[DetectorEvidence] = []
-    for place, block in enumerate(pool):
-        if block.number <= state.last_number.get(BLOCKS, 0):
-            continue
-        ranks[block.number] = ranks_of(block, pool[:place], lane, rules_of(lane, settings))
+    alike: Mapping[str, float] = {}
+    for place in range(known, len(pool)):
+        block = pool[place]
+        ranks[block.number] = ranks_of(block, pool[:place], lane, rules)
         observation = Observation(BLOCKS, block.number, tuple(ranks[block.number].items()))
         state, said = evidence.update(state, observation, settings)
         alarms += [one for one in said.new_alarms if one.lane == BLOCKS]
-    state, lane = _with_tolerances(state, lane, pool, settings)
-    alike = _alike(state, pool, rules_of(lane, settings), settings) if ranks else {}
-    doubles = bool(alike) and lane.units * 2 <= _MOST_UNITS
+        state, lane = _with_tolerances(state, lane, pool[: place + 1], settings)
+        alike = _alike(state, pool[: place + 1], rules, settings) or alike
+        if alike and _may_double(lane):
+            break
+    doubles = bool(alike) and _may_double(lane)
     if alike:
         lane = replace(lane, note=_likeness(alike, lane, doubled=doubles))
     return Judged(with_words(state, lane, blocks, settings), lane, ranks, tuple(alarms), doubles)
+
+
+def _may_double(lane: BlockState) -> bool:
+    return lane.units * 2 <= _MOST_UNITS
 
 
 def ranks_of(block: Block, earlier: Sequence[Block], lane: BlockState, rules: BlockRules) -> dict[str, float]:
@@ -209,9 +233,9 @@ def with_words(
         for detector in BLOCK_DETECTORS
     }
     done = max(ready.values())
-    waiting = f"; {lane.to_measure} earlier blocks are still to be scored anew" if lane.to_measure else ""
+    waiting = f"; earlier blocks still to be scored anew: {lane.to_measure}" if lane.to_measure else ""
     if done < rules.burn_in or lane.to_measure:
-        words = f"calibrating: {min(done, rules.burn_in)} of {rules.burn_in} blocks{waiting}; {_WATCHED}"
+        words = f"calibrating: {min(done, rules.burn_in)} of {rules.burn_in} blocks of {length}{waiting}; {_WATCHED}"
     else:
         slow = [f"{detector} ({count})" for detector, count in ready.items() if count < rules.burn_in]
         behind = f"; still calibrating: {', '.join(slow)}" if slow else ""
@@ -245,10 +269,12 @@ def _alike(
     Detectors whose blocks resemble the one before, looked for whenever burn-in's number of blocks has come again.
 
     A real change makes blocks alike, too: it is looked for in the pool alone, which the newest blocks are not in, and
-    not while the evidence of a change is half way to an alarm.
+    not while the evidence of a change is half way to an alarm, nor while an alarm stands, which it would take away.
     """
+    if len(pool) % rules.burn_in:
+        return {}
     said = [one for one in evidence.describe(state, settings).detectors if one.lane == BLOCKS]
-    if len(pool) % rules.burn_in or any(one.log10_evidence > one.log10_threshold / 2 for one in said):
+    if any(one.alarmed_at is not None or one.log10_evidence > one.log10_threshold / 2 for one in said):
         return {}
     looked_at, found = pool[pool_of(len(pool) + 1, rules) or slice(0)], {}
     for detector in BLOCK_DETECTORS:

@@ -76,9 +76,9 @@ class Bench:
         if sample.version != self.champion.version:
             runtime = self.runtime
             answered = (
-                unanswered(sample, self.champion.version)
+                unanswered(sample, self.profile)
                 if runtime is None
-                else rescore(sample, runtime, self.place.objects, self.champion.version)
+                else rescore(sample, runtime, self.place.objects, self.profile)
             )
         return self.stored(block, answered.sample, epoch, answered.not_kept)
 

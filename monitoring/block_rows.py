@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import reading
 from infra.objects import ObjectMissing, ObjectStore
-from monitoring.block_sample import BlockSample
+from monitoring.block_sample import BlockSample, samples_of
 from monitoring.blocks import Block
 from monitoring.reference import ReferenceProfile
 
@@ -53,22 +53,21 @@ def drop_samples(objects: ObjectStore, keys: Collection[str]) -> None:
         objects.delete(key)
 
 
-def forget_in_blocks(engine: sa.Engine, objects: ObjectStore, name: str, identifier: str) -> int:
+def forget_in_blocks(objects: ObjectStore, name: str, identifier: str) -> int:
     """
-    Take a prediction out of every block's sample, and say of how many.
+    Take a prediction out of every sample of a block, and say of how many.
 
-    The blocks' distances stay: they are figures of a thousand predictions, and of none alone.
+    Samples that no row names are among them: a look that was killed may have left some. The blocks' distances stay:
+    they are figures of a thousand predictions, and of none alone.
     """
     changed = 0
-    for block in load_blocks(engine, name):
-        if not block.sample_key:
-            continue
+    for key in list(objects.list(samples_of(name))):
         try:
-            sample = BlockSample.from_bytes(objects.get(block.sample_key))
+            sample = BlockSample.from_bytes(objects.get(key))
         except ObjectMissing:
             continue
         if identifier in sample.ids:
-            objects.put(block.sample_key, sample.without(identifier).to_bytes())
+            objects.put(key, sample.without(identifier).to_bytes())
             changed += 1
     return changed
 

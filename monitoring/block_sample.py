@@ -140,7 +140,12 @@ class BlockSample:
 
 def sample_key(name: str, number: int, epoch: int) -> str:
     """Where the sample of a block lies; with each new reference it is another object, so that none is half-done."""
-    return f"blocks/{name}/{number}/{epoch}.npz"
+    return f"{samples_of(name)}{number}/{epoch}.npz"
+
+
+def samples_of(name: str) -> str:
+    """What the keys of all samples of a model begin with."""
+    return f"blocks/{name}/"
 
 
 def _fitted(values: Numbers, width: int, *, fits: bool = True) -> Floats:

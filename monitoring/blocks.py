@@ -130,6 +130,10 @@ class Calendar:
         """The calendar in which a unit begins at this moment; None: at midnight of the first day of all."""
         return cls(seconds, 0 if moment is None else int(moment.timestamp()) % seconds)
 
+    def unit_of(self, moment: datetime) -> int:
+        """The unit that the moment lies in."""
+        return (int(moment.timestamp()) - self.offset) // self.seconds
+
     def start_of(self, unit: int) -> datetime:
         return datetime.fromtimestamp(unit * self.seconds + self.offset, UTC)
 

@@ -108,7 +108,15 @@ def _begun(gathered: Gathered, rules: EvidenceSettings) -> WatchState:
         last_number={} if state.evidence is None else state.evidence.last_number,
     )
     blank = WatchState()
-    return replace(state, evidence=fresh, predictions=0, look=blank.look, labels=blank.labels, alarmed=())
+    return replace(
+        state,
+        evidence=fresh,
+        predictions=0,
+        look=blank.look,
+        labels=blank.labels,
+        alarmed=(),
+        windows_before=state.windows,
+    )
 
 
 def _count_labels(
@@ -226,6 +234,7 @@ def _close(
         block_lane=said.block_lane,
         closed_because=closed_because,
         at=at,
+        group=settings.data.group,
         detectors=settings.monitor.detectors,
     )
     started_at, ended_at, _ = time_span(columns.times, at)

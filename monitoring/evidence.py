@@ -9,13 +9,12 @@ For predictions and labels that is a theorem, given the tolerance; for blocks, w
 is shown by simulation.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import exp, inf, isfinite, log, log1p
-
-import numpy as np
+from math import inf, isfinite, log
 
 from models.intervals import wilson
+from monitoring.shiryaev_roberts import log_mean, on_ranks, on_shares, walk
 
 GROSS = "gross"
 HARM = "labelled harm"
@@ -34,10 +33,7 @@ LEAST_UNITS: Mapping[str, int] = {GROSS: 10_000, HARM: 100, BLOCKS: 1}
 _GROSS_BETS = (0.3, 0.5, 0.75, 0.95)
 _BLOCKS_PER_QUARTER = 90.0
 _MOST_TOLERATED = 0.5
-# From here on columns are faster than a loop.
-_FEW = 256
 _EVEN_RANK = 0.5
-_LEAST_RANK = 1e-12
 _MOST_ERROR = 0.95
 _ONE_SIDED_95 = 0.90  # two-sided level whose either end is one-sided at 0.95
 
@@ -184,21 +180,21 @@ def update_all(
             limit = _log_threshold(state, detector, settings)
             moved = _advance(detector, values, limit)
             if moved.alarmed_at is not None and detector.alarmed_at is None:
-                fresh.append(moved.name + "\n" + moved.lane)
+                fresh.append((moved.lane, moved.name))
             detectors.append(moved)
         else:
             detectors.append(detector)
     state = replace(state, detectors=tuple(detectors), last_number=last)
-    return state, describe(state, settings, frozenset(fresh))
+    return state, describe(state, settings, fresh)
 
 
-def describe(state: EvidenceState, settings: EvidenceSettings, fresh: frozenset[str] = frozenset()) -> Evidence:
-    """The state in figures; `fresh` names detectors (name, line break, lane) that have alarmed just now."""
+def describe(state: EvidenceState, settings: EvidenceSettings, fresh: Collection[tuple[str, str]] = ()) -> Evidence:
+    """The state in figures; `fresh` names detectors, by lane and name, that have alarmed just now."""
     shown = tuple(
         DetectorEvidence(
             lane=detector.lane,
             detector=detector.name,
-            log10_evidence=_log_mean(detector.log_r) / log(10) if detector.units else 0.0,
+            log10_evidence=log_mean(detector.log_r) / log(10) if detector.units else 0.0,
             log10_threshold=_log_threshold(state, detector, settings) / log(10),
             units=detector.units,
             mean=detector.total / detector.units if detector.units else 0.0,
@@ -207,7 +203,7 @@ def describe(state: EvidenceState, settings: EvidenceSettings, fresh: frozenset[
         )
         for detector in state.detectors
     )
-    new = tuple(found for found in shown if f"{found.detector}\n{found.lane}" in fresh)
+    new = tuple(found for found in shown if (found.lane, found.detector) in fresh)
     return Evidence(shown, new, block_lane(state, settings), lane_words(state, settings))
 
 
@@ -306,8 +302,8 @@ def _detector(lane: str, name: str, null: float, bets: tuple[float, ...]) -> Det
 
 def _advance(detector: Detector, values: list[tuple[int, float]], limit: float) -> Detector:
     numbers, seen = [number for number, _ in values], [value for _, value in values]
-    walk = _walk_in_columns if len(values) > _FEW else _walk
-    log_r, reached = walk(detector, seen, limit)
+    bet = on_ranks(detector.bets) if detector.lane == BLOCKS else on_shares(detector.bets, detector.null)
+    log_r, reached = walk(detector.log_r, bet, seen, limit)
     alarmed_at = detector.alarmed_at
     if alarmed_at is None and reached is not None:
         alarmed_at = numbers[reached]
@@ -320,46 +316,6 @@ def _advance(detector: Detector, values: list[tuple[int, float]], limit: float) 
     )
 
 
-def _walk(detector: Detector, values: Sequence[float], limit: float) -> tuple[tuple[float, ...], int | None]:
-    """Log R after the values, and the place of the first that reached the limit."""
-    log_r, reached = list(detector.log_r), None
-    log_e = _log_e_of_rank if detector.lane == BLOCKS else _log_e_of_share(detector.null)
-    for place, value in enumerate(values):
-        for position, bet in enumerate(detector.bets):
-            # R <- (R + 1) * e; log(R + 1) without overflow.
-            before = log_r[position]
-            grown = before + log1p(exp(-before)) if before > 0 else log1p(exp(before))
-            log_r[position] = grown + log_e(value, bet)
-        # The mean can only reach the threshold when the largest does.
-        if reached is None and max(log_r) >= limit and _log_mean(log_r) >= limit:
-            reached = place
-    return tuple(log_r), reached
-
-
-def _walk_in_columns(detector: Detector, values: Sequence[float], limit: float) -> tuple[tuple[float, ...], int | None]:
-    """The same for many values at once: R_t = E_t (R_0 + the sum of 1 / E_s over s < t), E_t = e_1 … e_t."""
-    seen, bets, null = np.array(values)[:, None], np.array(detector.bets), detector.null
-    if detector.lane == BLOCKS:
-        log_e = np.log(bets) + (bets - 1) * np.log(np.maximum(seen, _LEAST_RANK))
-    else:
-        log_e = np.log1p((seen - null) * (bets - null) / (null * (1 - null)))
-    summed = log_e.cumsum(axis=0)
-    inverse = np.concatenate([np.logaddexp(detector.log_r, 0.0)[None], -summed[:-1]])
-    log_r = summed + np.logaddexp.accumulate(inverse, axis=0)
-    over = np.logaddexp.reduce(log_r, axis=1) - log(len(bets)) >= limit
-    return tuple(log_r[-1].tolist()), int(over.argmax()) if over.any() else None
-
-
-def _log_e_of_share(null: float) -> Callable[[float, float], float]:
-    """The likelihood ratio of a share `bet` against `null`, linear in the value: valid for any value in 0..1."""
-    spread = null * (1 - null)
-    return lambda value, bet: log1p((value - null) * (bet - null) / spread)
-
-
-def _log_e_of_rank(value: float, bet: float) -> float:
-    return log(bet) + (bet - 1) * log(max(value, _LEAST_RANK))
-
-
 def _log_threshold(state: EvidenceState, detector: Detector, settings: EvidenceSettings) -> float:
     """Natural logarithm of N V / (B share); traffic that outgrows V raises the threshold and never lowers it."""
     members = sum(1 for other in state.detectors if other.lane == detector.lane)
@@ -368,11 +324,3 @@ def _log_threshold(state: EvidenceState, detector: Detector, settings: EvidenceS
         # Blocks come at the calendar's rate, which cannot be outgrown.
         units = max(units, float(detector.units))
     return log(members * units / (settings.false_alarms_per_quarter * SHARES[detector.lane]))
-
-
-def _log_mean(logs: Iterable[float]) -> float:
-    values = tuple(logs)
-    top = max(values)
-    if top == -inf:
-        return -inf
-    return top + log(sum(exp(value - top) for value in values) / len(values))

@@ -72,9 +72,9 @@ def _all(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         lane, detector = plain(str(one.get("lane", ""))), plain(str(one.get("detector", "")))
         yield evidence_group(lane), detector, one.get("log10_evidence")
         yield line_group(lane), detector, one.get("log10_threshold")
-    yield WINDOW_TEST, "p-value", _mapping(summary.get("test")).get("p_value")
+    yield WINDOW_TEST, "p-value", summary.get("p_value")
     yield from _edges(ACCURACY, summary.get("accuracy"))
-    yield from _edges(ESTIMATE, summary.get("estimate"))
+    yield from _edges(ESTIMATE, _mapping(summary.get("estimate")).get("accuracy"))
     yield COUNTS, "predictions", summary.get("predictions")
     yield COUNTS, "labelled", summary.get("labelled")
     yield from _of_subgroups(summary)
@@ -82,6 +82,8 @@ def _all(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def _of_subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     shown = set(subgroups_of(summary))
+    estimated = _entries(_mapping(summary.get("estimate")).get("subgroups"))
+    guesses = {(one.get("column"), one.get("value")): one.get("accuracy") for one in estimated}
     for one in _entries(summary.get("subgroups")):
         column, value = str(one.get("column", "")), str(one.get("value", ""))
         if (column, value) in shown:
@@ -90,7 +92,7 @@ def _of_subgroups(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield f"{COUNTS}: {title}", "labelled", one.get("labelled")
             edges = {"value": one.get("accuracy"), "low": one.get("low"), "high": one.get("high")}
             yield from _edges(f"{ACCURACY}: {title}", edges)
-            yield from _edges(f"{ESTIMATE}: {title}", one.get("estimate"))
+            yield from _edges(f"{ESTIMATE}: {title}", guesses.get((column, value)))
 
 
 def _edges(group: str, interval: Any) -> Iterator[tuple[str, str, Any]]:

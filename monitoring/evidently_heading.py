@@ -6,6 +6,8 @@ from typing import Any
 from monitoring.evidently_figures import own_figures, plain
 
 _MOST_REASONS = 6
+_VERDICTS = {"": "None yet", "nothing": "Nothing to do"}
+_PLAIN = str.maketrans({"<": "‹", ">": "›", **{mark: f"\\{mark}" for mark in "\\`*_[]!#|~"}})
 
 
 def heading(summary: Mapping[str, Any], action: str, reasons: Sequence[str], rows: Mapping[str, int]) -> str:
@@ -18,7 +20,7 @@ def heading(summary: Mapping[str, Any], action: str, reasons: Sequence[str], row
         reasons: Of that verdict.
         rows: `window` and `reference`: how many rows of each side are drawn.
     """
-    verdict = plain(action.replace("_", " ").capitalize()) if action else "None yet"
+    verdict = plain(_VERDICTS.get(action, action.replace("_", " ").capitalize()))
     parts = [f"### Verdict: {verdict}", *(f"* {_line(reason)}" for reason in reasons[:_MOST_REASONS]), ""]
     parts += [f"**{name}:** {words}\n" for name, words in _facts(summary)]
     total = summary.get("predictions")
@@ -49,13 +51,31 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         value, low, high = (figures.get((group, edge)) for edge in ("value", "low", "high"))
         if value is not None:
             interval = f" ({low:.1%} to {high:.1%})" if low is not None and high is not None else ""
-            found.append((name, f"{value:.1%}{interval}"))
-    lane = summary.get("block_lane")
-    if isinstance(lane, str) and lane:
-        found.append(("Slow drift", _line(lane)))
+            found.append((name, f"{value:.1%}{interval}{_doubts(summary) if group != 'accuracy' else ''}"))
+    shift = summary.get("shift")
+    words = shift.get("words") if isinstance(shift, Mapping) else None
+    found += [("Kind of shift", _line(words[0]))] if isinstance(words, list | tuple) and words else []
+    for name, key in (("Beside the reference", "differs"), ("Slow drift", "block_lane")):
+        words = summary.get(key)
+        if isinstance(words, str) and words:
+            found.append((name, _line(words)))
+    notes = summary.get("notes")
+    if isinstance(notes, list | tuple) and notes:
+        found.append(("To be known", " ".join(_line(note) for note in notes[:_MOST_REASONS])))
     return found
 
 
+def _doubts(summary: Mapping[str, Any]) -> str:
+    """Why the estimate may not be relied on; nothing where it may."""
+    guess = summary.get("estimate")
+    if not isinstance(guess, Mapping) or guess.get("valid", True):
+        return ""
+    reasons = guess.get("reasons")
+    said = " ".join(_line(reason) for reason in reasons) if isinstance(reasons, list | tuple) else ""
+    return f", not to be relied on. {said}" if said else ", not to be relied on"
+
+
 def _line(text: str) -> str:
-    """One line without angle brackets; sentences are not cut as names are."""
-    return " ".join(str(text).split()).replace("<", "‹").replace(">", "›")[:500]
+    """One line without angle brackets and without what Markdown reads; sentences are not cut as names are."""
+    # Callers choose some of the words: a link or a picture of theirs would be one of ours.
+    return " ".join(str(text).split())[:500].translate(_PLAIN)

@@ -8,6 +8,7 @@ from evidently.core.metric_types import SingleValueCalculation, SingleValueMetri
 from evidently.legacy.model.widget import BaseWidgetInfo
 from evidently.legacy.renderers.html_widgets import WidgetSize, table_data, text_widget
 
+_NOTHING = "–"
 _BESIDE = ["Figure", "This window", "Reference"]
 _Children = list[tuple[Any, list[BaseWidgetInfo]]]
 
@@ -84,24 +85,26 @@ class Quality(MetricContainer):  # type: ignore[misc]  # the library has no type
         return self.metrics_of_labels
 
     def render(self, context: Any, child_widgets: _Children | None = None) -> list[BaseWidgetInfo]:
-        rows, by_class = [], []
+        rows: list[list[str]] = []
+        by_class: dict[str, list[str]] = {}
+        kinds = []
         for metric in self.metrics_of_labels:
             found = context.get_metric_result(metric)
             past = context.get_reference_metric_result(metric.metric_id)
             name = type(metric).__name__
             if hasattr(found, "value"):
                 rows.append([name, _rounded(found.value), _rounded(past.value)])
-            else:
-                kind, before = name.removesuffix("ByLabel"), {str(label): one for label, one in past.values.items()}
-                by_class += [
-                    [
-                        f"{kind} of {label}",
-                        _rounded(one.value),
-                        _rounded(getattr(before.get(str(label)), "value", None)),
-                    ]
-                    for label, one in sorted(found.values.items(), key=lambda pair: str(pair[0]))
-                ]
-        shown = [table_data(title="Quality where labels exist", column_names=_BESIDE, data=[*rows, *by_class])]
+                continue
+            kinds.append(name.removesuffix("ByLabel"))
+            values = [{str(label): one.value for label, one in side.values.items()} for side in (found, past)]
+            for label in sorted({**values[0], **values[1]}):
+                cells = by_class.setdefault(label, [_NOTHING] * 2 * (len(kinds) - 1))
+                cells += [_rounded(side.get(label)) for side in values]
+        shown = [table_data(title="Quality where labels exist", column_names=_BESIDE, data=rows)]
+        if by_class:
+            names = ["Class", *(name for kind in kinds for name in (kind, "in the reference"))]
+            filled = [[label, *cells, *[_NOTHING] * (len(names) - 1 - len(cells))] for label, cells in by_class.items()]
+            shown.append(table_data(title="Quality of each class", column_names=names, data=filled))
         matrices = [one for _, widgets in child_widgets or [] for one in widgets if one.type == "big_graph"]
         if matrices:
             matrices[0].title = "Confusion matrix"
@@ -121,15 +124,19 @@ class Columns(MetricContainer):  # type: ignore[misc]  # the library has no type
         return self.columns
 
     def render(self, context: Any, child_widgets: _Children | None = None) -> list[BaseWidgetInfo]:
-        rows, pictures = [], []
+        found = []
         for metric, (_, widgets) in zip(self.columns, child_widgets or [], strict=True):
-            value = context.get_metric_result(metric).value
-            ours = self.distances.get(metric.column)
-            rows.append((value, [metric.column, metric.method, f"{value:.3g}", "–" if ours is None else f"{ours:.3f}"]))
-            pictures += _distribution(metric.column, widgets)
+            value = float(context.get_metric_result(metric).value)
+            row = [metric.column, metric.method, f"{value:.3g}", _rounded(self.distances.get(metric.column))]
+            # What differs most comes first: a small p-value, a large distance.
+            order = (metric.method != "ks", value if metric.method == "ks" else -value)
+            found.append((order, row, _distribution(metric.column, widgets)))
+        found.sort(key=lambda one: one[0])
         names = ["Column", "Test", "Its value", "Our distance, 0 to 1"]
-        ordered = [row for _, row in sorted(rows, key=lambda pair: (pair[1][1] != "ks", pair[0]))]
-        return [table_data(title="Columns, as Evidently tests them", column_names=names, data=ordered), *pictures]
+        table = table_data(
+            title="Columns, as Evidently tests them", column_names=names, data=[row for _, row, _ in found]
+        )
+        return [table, *(picture for _, _, pictures in found for picture in pictures)]
 
 
 def _distribution(column: str, widgets: list[BaseWidgetInfo]) -> list[BaseWidgetInfo]:
@@ -143,4 +150,4 @@ def _distribution(column: str, widgets: list[BaseWidgetInfo]) -> list[BaseWidget
 
 
 def _rounded(value: Any) -> str:
-    return "–" if value is None else f"{float(value):.3f}"
+    return _NOTHING if value is None else f"{float(value):.3f}"

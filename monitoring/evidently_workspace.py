@@ -12,6 +12,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 with warnings.catch_warnings():
     # The library warns about its own imports.
     warnings.simplefilter("ignore")
+    from evidently.core.serialization import SnapshotModel
     from evidently.sdk.models import DashboardModel, DashboardPanelPlot, DashboardTabModel, PanelMetric, ProjectModel
     from evidently.sdk.panels import line_plot_panel, text_panel
     from evidently.ui.workspace import Workspace
@@ -32,7 +33,13 @@ _DESCRIPTION = "Windows of predictions beside their reference. What decides is K
 
 def open_workspace(home: Path, name: str) -> Workspace:
     """The project's workspace, made where there is none; its dashboard has every tab but those of subgroups."""
-    workspace = Workspace.create(str(workspace_folder(home)))
+    folder = workspace_folder(home)
+    try:
+        workspace = Workspace.create(str(folder))
+    # One file that the library cannot read, or no longer, keeps it from opening all the others.
+    except ValueError:
+        _drop_unreadable(folder)
+        workspace = Workspace.create(str(folder))
     identifier = project_id(name)
     if workspace.get_project(identifier) is None:
         workspace.add_project(ProjectModel(id=identifier, name=name, description=_DESCRIPTION))
@@ -67,13 +74,25 @@ def prune(folder: Path) -> None:
         _take_pictures(path)
 
 
+def _drop_unreadable(folder: Path) -> None:
+    for path in folder.glob("*/snapshots/*.json"):
+        try:
+            SnapshotModel.parse_obj(json.loads(path.read_text()))
+        except ValueError:
+            _drop(path)
+
+
+def _drop(path: Path) -> None:
+    _log.warning("The snapshot %s cannot be read, and is left out of the workspace", path.name)
+    path.unlink(missing_ok=True)
+
+
 def _take_pictures(path: Path) -> None:
     try:
         document = json.loads(path.read_text())
         kept = [widget for widget in document["widgets"] if widget["type"] not in _PICTURES]
     except (ValueError, KeyError, TypeError):
-        _log.warning("The snapshot %s cannot be read, and is left out of the workspace", path.name)
-        path.unlink(missing_ok=True)
+        _drop(path)
         return
     if len(kept) < len(document["widgets"]):
         write_atomically(path, json.dumps({**document, "widgets": kept}, separators=(",", ":")))
@@ -110,14 +129,12 @@ def _fixed_tabs() -> dict[str, list[DashboardPanelPlot]]:
     drift = [
         _lines("Atypical predictions, share", [_own(figures.ATYPICAL)], "Of each window, by channel."),
         _lines("Distance from the reference", [_own(figures.DISTANCE)], "0 the same, 1 nothing in common, by family."),
-        _lines(
-            "Column tests of Evidently",
-            [PanelMetric(metric="ValueDrift", legend="{{column}} ({{method}})")],
-            "ks: a p-value, small where the column changed. jensenshannon: a distance, large where it did.",
-            "full",
+        _tests(
+            "Column tests of Evidently: p-values", "ks", "Small where the column changed; of many, some are by chance."
         ),
-        _lines("Distance from the first training", [_own(figures.ORIGIN)], "0 the same, 1 nothing in common."),
-        _lines("Faulty images, share", [_own(figures.FAULTS)], "The largest of any source."),
+        _tests("Column tests of Evidently: distances", "jensenshannon", "Of categories: 0 the same, 1 the most."),
+        _lines("Distance from the first training", [_own(figures.ORIGIN)], "0 to 1; empty until a block is whole."),
+        _lines("Faulty images, share", [_own(figures.FAULTS)], "The largest of any source; empty while none is."),
     ]
     quality = [PanelMetric(metric=name, legend=name) for name in ("Accuracy", "Precision", "Recall", "F1Score")]
     performance = [
@@ -133,6 +150,12 @@ def _fixed_tabs() -> dict[str, list[DashboardPanelPlot]]:
         "Drift": [text_panel("Drift", "What differs from the reference; it describes, and decides nothing."), *drift],
         "Performance": [text_panel("Performance", "With labels, and estimated without."), *performance],
     }
+
+
+def _tests(title: str, method: str, words: str) -> DashboardPanelPlot:
+    return _lines(
+        title, [PanelMetric(metric="ValueDrift", metric_labels={"method": method}, legend="{{column}}")], words
+    )
 
 
 def _of_lane(lane: str) -> DashboardPanelPlot:

@@ -35,6 +35,21 @@ def drop_waiting_labels(engine: sa.Engine, name: str, identifier: str) -> int:
         return len(waiting) - len(left)
 
 
+def drop_contributor(engine: sa.Engine, name: str, identifier: str, predictions: Iterable[tuple[datetime, int]]) -> int:
+    """Take the id from those that the summaries of its windows name as strange, and say in how many it stood."""
+    table, changed = schema.windows, 0
+    with writing(engine) as connection:
+        for number in _windows_of(connection, name, predictions):
+            mine = (table.c.name == name) & (table.c.sequence == number)
+            summary = connection.execute(sa.select(table.c.summary).where(mine)).scalar() or {}
+            named = summary.get("contributors") or {}
+            left = {signal: [one for one in ids if one != identifier] for signal, ids in named.items()}
+            if left != named:
+                connection.execute(table.update().where(mine).values(summary={**summary, "contributors": left}))
+                changed += 1
+    return changed
+
+
 def drop_window_pages(
     engine: sa.Engine, objects: ObjectStore, name: str, predictions: Iterable[tuple[datetime, int]]
 ) -> list[int]:
@@ -42,18 +57,11 @@ def drop_window_pages(
     Delete the pages of the windows that these predictions (time, model version) lie in, drawn or wanted.
 
     A page draws every prediction of its window, by values and without ids; a rare value may still say who it was.
-    Gives the windows' numbers.
+    Gives the numbers of the windows that had one.
     """
     windows, reports = schema.windows, schema.reports
-    within = [
-        (windows.c.started_at <= at) & (windows.c.ended_at >= at) & (windows.c.model_version == version)
-        for at, version in predictions
-    ]
-    if not within:
-        return []
     with reading(engine) as connection:
-        query = sa.select(windows.c.sequence).where(windows.c.name == name, sa.or_(*within))
-        numbers = sorted(connection.execute(query).scalars())
+        numbers = _windows_of(connection, name, predictions)
         pages = connection.execute(sa.select(reports).where(reports.c.kind == "window")).mappings().all()
     gone = [page for page in pages if page["facts"].get("name") == name and page["facts"].get("window") in numbers]
     for page in gone:
@@ -65,6 +73,16 @@ def drop_window_pages(
         mine = (windows.c.name == name) & windows.c.sequence.in_(numbers)
         connection.execute(windows.update().where(mine).values(report_key=None))
     return [int(page["facts"]["window"]) for page in gone]
+
+
+def _windows_of(connection: sa.Connection, name: str, predictions: Iterable[tuple[datetime, int]]) -> list[int]:
+    table = schema.windows
+    within = [
+        (table.c.started_at <= at) & (table.c.ended_at >= at) & (table.c.model_version == version)
+        for at, version in predictions
+    ]
+    query = sa.select(table.c.sequence).where(table.c.name == name, sa.or_(sa.false(), *within))
+    return sorted(connection.execute(query).scalars())
 
 
 def drop_reference_image(

@@ -68,6 +68,11 @@ class ShiftReport:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "ShiftReport":
+        classes = tuple(ClassShare(**one) for one in document["classes"])
+        return cls(**{**document, "classes": classes, "words": tuple(document["words"])})
+
 
 def identify(profile: ReferenceProfile, batch: Batch, least_rows: int = LEAST_ROWS) -> ShiftReport:
     """
@@ -83,7 +88,8 @@ def identify(profile: ReferenceProfile, batch: Batch, least_rows: int = LEAST_RO
     truth_of = {name: place for place, name in enumerate(profile.classes)}
     known = np.array([place for place in reference if profile.truth[place] in truth_of], dtype=np.intp)
     if len(known) < _LEAST_REFERENCE:
-        return _unknown(len(window), f"Not enough evidence: {len(known)} of {_LEAST_REFERENCE} reference images.")
+        few = f"of what is normal, {len(known)} of the {_LEAST_REFERENCE} pictures needed have a label"
+        return _unknown(len(window), f"What kind of change this is cannot be told: {few}.")
     columns = np.array([truth_of[profile.truth[place]] for place in known])
     counts = np.bincount(columns, minlength=len(profile.classes))
     known, columns = known[counts[columns] >= _LEAST_IN_CLASS], columns[counts[columns] >= _LEAST_IN_CLASS]

@@ -1,9 +1,7 @@
 """What labels say beyond a window's own figures: how complete they are, and where ADWIN would have cut them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -14,6 +12,7 @@ from monitoring.label_requests import ANSWERED, LabelRequest
 from monitoring.label_rows import requests
 from monitoring.maturity import maturity, maturity_curve
 from monitoring.performance_records import DrawnCut, WindowMaturity
+from monitoring.surroundings import LabelledFacts, WindowLabels
 from monitoring.timed_answers import TimedAnswers, moment, timed_answers
 from monitoring.watch_place import WatchPlace
 from monitoring.windows import windows_since
@@ -21,38 +20,37 @@ from monitoring.windows import windows_since
 _SINCE = timedelta(days=30)
 _MOST_WINDOWS = 10
 _MOST_CUTS = 20
+_MOST_PREDICTIONS = 3_000_000
 
 
-def labelled_facts(place: WatchPlace, version: int, present: datetime) -> dict[str, Any]:
-    """
-    For the evidence beside a verdict, as JSON: `windows` (sequence, labels, expected, words) and `adwin`.
-
-    `adwin` is None where no label may measure. Reads ids and times of thirty days, and the labels; nothing decides
-    by it.
-    """
-    since = present - _SINCE
+def labelled_facts(place: WatchPlace, version: int, present: datetime) -> LabelledFacts:
+    """Of one version, from ids and times of at most thirty days and three million predictions, and the labels."""
+    since = _since(place, present)
     asked = [one for one in requests(place.engine, place.name, (ANSWERED,)) if one.model_version == version]
     frame = place.log.labelled(since=since.date())
     answers = timed_answers(frame.filter((pl.col("at") >= since) & (pl.col("model_version") == version)))
     arrivals = label_arrivals(place.log, since, version)
-    drawn = adwin_cuts(answers, asked, random=place.settings.monitor.feedback_is_random)
-    return {
-        "windows": [
-            {
-                "sequence": one.sequence,
-                "labels": one.maturity.labels,
-                "expected": one.maturity.expected,
-                "words": one.maturity.words,
-            }
+    return LabelledFacts(
+        tuple(
+            WindowLabels(one.sequence, one.maturity.labels, one.maturity.expected, one.maturity.words)
             for one in window_maturities(place, version, since, arrivals, present)
-        ],
-        "adwin": None
-        if drawn is None
-        else [
-            {**asdict(one), "began_at": one.began_at.isoformat(), "noticed_at": one.noticed_at.isoformat()}
-            for one in drawn
-        ],
-    }
+        ),
+        adwin_cuts(answers, asked, random=place.settings.monitor.feedback_is_random),
+    )
+
+
+def _since(place: WatchPlace, present: datetime) -> datetime:
+    """Thirty days ago, or so many whole days that the predictions since then fit into memory; at least the newest."""
+    since = present - _SINCE
+    frame = place.log.predictions.scan()
+    if frame is None:
+        return since
+    days = frame.filter(pl.col("date") >= since.date().isoformat()).group_by("date").agg(pl.len()).collect()
+    counted = days.sort("date", descending=True).with_columns(pl.col("len").cum_sum())
+    kept = counted.filter((pl.col("len") <= _MOST_PREDICTIONS) | (pl.int_range(pl.len()) == 0))
+    if kept.height == counted.height:
+        return since
+    return max(since, datetime.fromisoformat(kept["date"][-1]).replace(tzinfo=UTC))
 
 
 def window_maturities(

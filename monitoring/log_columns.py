@@ -1,7 +1,7 @@
 """Rows of the prediction log as columns of numbers, without a record for any of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from monitoring.image_stats import EARLIEST, NAMES
 _MOST_COLUMNS = 100
 _MOST_VALUES = 50_000
 OTHER_VALUES = "(one of many other values)"
+
+Coarse = Callable[[str], str]
 
 
 def batch_in(frame: pl.DataFrame, classes: int, embedding_size: int) -> Batch:
@@ -77,16 +79,22 @@ def metadata_in(texts: pl.Series) -> CodedRows:
     return CodedRows(len(texts), columns)
 
 
+def one_of_many(_value: str) -> str:
+    """What stands for any value beyond those that are kept apart."""
+    return OTHER_VALUES
+
+
 class CodedColumn:
     """
     A column of text that comes a slice at a time, into room for `rows` of them.
 
-    Of its different values the first 50,000 are kept apart; whatever else comes is counted as one value.
+    Of its different values the first 50,000 are kept apart; `coarse` says what stands for each of the others.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, coarse: Coarse = one_of_many) -> None:
         self._codes = np.full(rows, MISSING, dtype=np.int32)
         self._places: dict[str, int] = {}
+        self._coarse = coarse
 
     def put(self, start: int, part: Coded) -> None:
         """Write a slice's values from row `start` on."""
@@ -100,7 +108,7 @@ class CodedColumn:
     def _place(self, value: str) -> int:
         found = self._places.get(value)
         if found is None:
-            kept = value if len(self._places) < _MOST_VALUES else OTHER_VALUES
+            kept = value if len(self._places) < _MOST_VALUES else self._coarse(value)
             found = self._places.setdefault(kept, len(self._places))
         return found
 
@@ -108,15 +116,16 @@ class CodedColumn:
 class CodedTable:
     """Metadata that comes a slice at a time; a column may appear in any of them."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, coarse: Mapping[str, Coarse]) -> None:
         self._rows = rows
+        self._coarse = coarse
         self._columns: dict[str, CodedColumn] = {}
 
     def put(self, start: int, part: Mapping[str, Coded]) -> None:
         """Write a slice's columns from row `start` on."""
         for name, column in part.items():
             if name not in self._columns and len(self._columns) < _MOST_COLUMNS:
-                self._columns[name] = CodedColumn(self._rows)
+                self._columns[name] = CodedColumn(self._rows, self._coarse.get(name, one_of_many))
             if name in self._columns:
                 self._columns[name].put(start, column)
 

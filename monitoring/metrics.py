@@ -85,15 +85,15 @@ def _window(summary: Mapping[str, Any]) -> Iterator[_Family]:
     yield _gauge("kedge_window_origin_distance_ratio", help_text, origin, ("family",))
     faults = _largest(summary.get("faults"), "kind", "share")
     yield _gauge("kedge_window_input_fault_ratio", "Largest share of faulty images of a source.", faults, ("kind",))
-    test = _numbers(summary.get("test"), ("p_value",))
-    if test:
+    p_value = _number(summary.get("p_value"))
+    if p_value is not None:
         help_text = "Of the window beside its reference, over all signals; it draws, it does not alarm."
-        yield _gauge("kedge_window_p_value", help_text, {(): test[("p_value",)]})
+        yield _gauge("kedge_window_p_value", help_text, {(): p_value})
     yield from _estimate(summary.get("estimate"))
 
 
 def _estimate(estimate: Any) -> Iterator[_Family]:
-    values = _numbers(estimate, EDGES)
+    values = _numbers(_mapping(estimate).get("accuracy"), EDGES)
     if not values:
         return
     help_text = "Accuracy as estimated without labels, with its interval; concept drift is not excluded."

@@ -1,16 +1,18 @@
 """A new normal: a profile fitted from what production has sent since a change."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
 from infra.clock import now
 from infra.errors import UserError
+from infra.settings_sections import DataSettings
 from monitoring.block_reading import read_sample
 from monitoring.block_sample import BlockSample
 from monitoring.blocks import Span
 from monitoring.broken_pictures import BLANK, SAME_FILE, STUCK, faults_of
-from monitoring.reference import ReferenceProfile
+from monitoring.reference import IDENTIFIER, NUMBER, Column, ReferenceProfile
 from monitoring.reference_fit import columns_of, fit
 from monitoring.watch_place import WatchPlace
 
@@ -47,17 +49,7 @@ def usable(place: WatchPlace, profile: ReferenceProfile, since: datetime) -> Blo
 
 def fitted(place: WatchPlace, profile: ReferenceProfile, sample: BlockSample) -> ReferenceProfile:
     """A profile of these predictions. What they truly show is known of those with a label; of the others it is ""."""
-    data, labels = place.settings.data, place.log.last_labels(sample.ids)
-    batch = sample.batch(profile)
-    known = [{name: value} for name, column in profile.columns.items() for value in column.values]
-    known += [{name: str(end)} for name, column in profile.columns.items() if not column.values
-              for end in (column.low, column.high)]  # fmt: skip
-    columns = columns_of(
-        batch.metadata,
-        known,
-        frozenset([*data.subgroups, *([data.source] if data.source else [])]),
-        frozenset([data.group] if data.group else []),
-    )
+    labels, batch = place.log.last_labels(sample.ids), sample.batch(profile)
     return fit(
         batch,
         [labels[one].label if one in labels else "" for one in sample.ids],
@@ -65,5 +57,20 @@ def fitted(place: WatchPlace, profile: ReferenceProfile, sample: BlockSample) ->
         classes=profile.classes,
         rounds=1,
         judged_errors=profile.judged_errors,
-        columns=columns,
+        columns=columns_now(batch.metadata, profile, place.settings.data),
     )
+
+
+def columns_now(
+    metadata: Sequence[Mapping[str, str]], profile: ReferenceProfile, data: DataSettings
+) -> dict[str, Column]:
+    """The metadata columns of a new normal; values and ranges of the profile of before stay known."""
+    known = [{name: value} for name, column in profile.columns.items() for value in column.values]
+    for name, column in profile.columns.items():
+        if column.kind == NUMBER:
+            known += [{name: str(column.low)}, {name: str(column.high)}]
+    categories = {*data.subgroups, *([data.source] if data.source else [])}
+    # What named pictures or sessions goes on doing so, however few of them have come since the change.
+    identifiers = {name for name, column in profile.columns.items() if column.kind == IDENTIFIER} - categories
+    identifiers |= {data.group} if data.group else set()
+    return columns_of(metadata, known, frozenset(categories), frozenset(identifiers))

@@ -52,7 +52,10 @@ def performance_report(place: WatchPlace, since: datetime | None = None) -> Perf
     groups: tuple[SubgroupCorrected, ...] = ()
     notes = []
     if profile is None:
-        notes.append(f"{champion.title} has no reference profile, so nothing is estimated without labels")
+        notes.append(
+            f"there is no reference profile of {champion.title}, so nothing says what its confidences are worth; "
+            "`kedge retrain` makes one"
+        )
     else:
         guessed = _without_labels(place, profile, start)
         settled, groups = with_asked_labels(place, profile, asked, start)

@@ -12,6 +12,7 @@ from models.images import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.block_sample import BlockSample
 from monitoring.prediction_log import image_key
+from monitoring.reference import ReferenceProfile
 
 Pixels = NDArray[np.uint8]
 
@@ -26,12 +27,10 @@ class Rescored:
     not_kept: int
 
 
-def rescore(sample: BlockSample, runtime: Runtime, objects: ObjectStore, version: int) -> Rescored:
-    """The sample with this version's answers in place of the other's; statistics and metadata stay."""
-    classes = runtime.artifact.classes
-    probabilities = np.full((len(sample), len(classes)), np.nan, dtype=np.float32)
-    embedding: NDArray[np.float32] | None = None
-    labels = [""] * len(sample)
+def rescore(sample: BlockSample, runtime: Runtime, objects: ObjectStore, profile: ReferenceProfile) -> Rescored:
+    """The sample with the answers of the profile's version in place of the other's; statistics and metadata stay."""
+    blank = unanswered(sample, profile).sample
+    probabilities, embedding, labels = blank.probabilities, blank.embedding, list(blank.labels)
     read = _reader(runtime, objects)
     missing = 0
     for start in range(0, len(sample), _BATCH):
@@ -43,29 +42,25 @@ def rescore(sample: BlockSample, runtime: Runtime, objects: ObjectStore, version
         outputs = runtime.run(normalise(np.stack(list(pictures.values())), runtime.artifact.preprocessing))
         rows = list(pictures)
         probabilities[rows] = outputs.probabilities
-        if embedding is None:
-            embedding = np.full((len(sample), outputs.embedding.shape[1]), np.nan, dtype=np.float32)
         embedding[rows] = outputs.embedding
         for row, answer in zip(rows, outputs.probabilities.argmax(axis=1), strict=True):
-            labels[row] = classes[answer]
-    if embedding is None:
-        embedding = np.empty((len(sample), 0), dtype=np.float32)
-    answered = replace(
-        sample,
-        version=version,
-        classes=tuple(classes),
-        probabilities=probabilities,
-        embedding=embedding,
-        labels=tuple(labels),
-    )
-    return Rescored(answered, missing)
+            labels[row] = profile.classes[answer]
+    return Rescored(replace(blank, labels=tuple(labels)), missing)
 
 
-def unanswered(sample: BlockSample, version: int) -> Rescored:
-    """The sample where the model cannot be run: what does not depend on its answers is still known."""
-    empty = np.empty((len(sample), 0), dtype=np.float32)
+def unanswered(sample: BlockSample, profile: ReferenceProfile) -> Rescored:
+    """
+    The sample where the model cannot be run: what does not depend on its answers is still known.
+
+    Its tables are as wide as those of samples with answers, so that they can be merged.
+    """
     blank = replace(
-        sample, version=version, classes=(), probabilities=empty, embedding=empty, labels=("",) * len(sample)
+        sample,
+        version=profile.version,
+        classes=profile.classes,
+        probabilities=np.full((len(sample), len(profile.classes)), np.nan, dtype=np.float32),
+        embedding=np.full((len(sample), profile.embedding_size), np.nan, dtype=np.float32),
+        labels=("",) * len(sample),
     )
     return Rescored(blank, 0)
 

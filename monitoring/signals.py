@@ -17,6 +17,7 @@ from monitoring.reference import CATEGORY, IDENTIFIER, Column, ReferenceProfile,
 _PICTURE, _EMBEDDING, _UNCERTAINTY, _METADATA = CHANNELS
 _LEAST_ROWS = 5
 _MOST_NEW_VALUES = 20
+_MOST_VANISHED, _BY_CHANCE = 5, 0.001
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def drift_report(profile: ReferenceProfile, batch: Batch, detectors: Sequence[st
     """
     The batch beside the reference; with fewer than five rows only the atypical shares are given.
 
-    detectors: users' own, as "package.module:function".
+    detectors: users' own, as the setting `monitor.detectors` names them.
     """
     scored = atypical(profile, batch)
     shares = {name: float(np.nanmean(values)) for name, values in scored.items() if np.isfinite(values).any()}
@@ -140,7 +141,18 @@ def _notes(profile: ReferenceProfile, batch: Batch) -> list[str]:
     for name, column in profile.columns.items():
         if column.kind == IDENTIFIER:
             continue
-        missing = int((batch.column(name).codes == MISSING).sum())
+        present = batch.column(name)
+        missing = int((present.codes == MISSING).sum())
         if missing:
             notes.append(f"{name} is missing in {missing} of {len(batch)} predictions.")
+        notes += _vanished(name, column, present.counts())
     return notes
+
+
+def _vanished(name: str, column: Column, found: Mapping[str, int]) -> list[str]:
+    """The values that a window of this size lacks by chance once in a thousand times at most."""
+    whole, rows = sum(column.values.values()), sum(found.values())
+    shares = {value: count / whole for value, count in column.values.items() if count and value not in found}
+    gone = [value for value, share in shares.items() if rows and (1 - share) ** rows < _BY_CHANCE]
+    gone = sorted(gone, key=lambda value: -shares[value])[:_MOST_VANISHED]
+    return [f"{name} {value} does not occur: 0 of {rows:,}, {shares[value]:.0%} of the reference." for value in gone]

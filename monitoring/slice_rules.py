@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from monitoring.image_stats import NAMES
 from monitoring.labelled_answers import Floats, LabelledAnswers
+from monitoring.short_names import short
 
 Mask = NDArray[np.bool_]
 
@@ -48,9 +49,9 @@ class Condition:
 
     def words(self) -> str:
         """As "brightness below 0.21" or "camera = B"."""
-        name = self.feature.column
+        name = short(self.feature.column)
         if self.feature.value:
-            return f"{name} {'=' if self.low >= 0 else 'is not'} {self.feature.value}"
+            return f"{name} {'=' if self.low >= 0 else 'is not'} {short(self.feature.value)}"
         if np.isinf(self.low):
             return f"{name} below {self.high:.3g}"
         if np.isinf(self.high):

@@ -12,6 +12,8 @@ from monitoring.labelled_answers import Codes, LabelledAnswers
 
 SHOWN_FROM = 30
 OTHER = "other"
+# Between two columns, and between the two values, of an intersection.
+CROSS = " x "
 
 _MOST_VALUES = 1_000
 _FEW_VALUES = 20
@@ -103,11 +105,11 @@ def _crossed(rows: LabelledAnswers, first: Division, second: Division) -> Divisi
         return None
     names = np.full(len(rows), "", dtype=object)
     names[both] = [
-        f"{first.values[one]} x {second.values[other]}"
+        f"{first.values[one]}{CROSS}{second.values[other]}"
         for one, other in zip(first.part[both].tolist(), second.part[both].tolist(), strict=True)
     ]
     counts = Counter(names[both].tolist())
-    return _division(f"{first.column} x {second.column}", names, counts, most_small=0)
+    return _division(f"{first.column}{CROSS}{second.column}", names, counts, most_small=0)
 
 
 def _repeats(pairs: Iterable[tuple[int, int]]) -> bool:

@@ -67,7 +67,8 @@ class Difference:
         points = 100 * (self.difference.value or 0.0)
         way = "lower" if points < 0 else "higher"
         sure = "" if self.p_value is None else f" (p {'< 0.001' if self.p_value < 1e-3 else f'{self.p_value:.3f}'})"  # noqa: PLR2004 - printed beside it
-        return f"{self.name} {abs(points):.1f} points {way} than elsewhere{sure}"
+        name = "overconfidence" if self.metric == CALIBRATION else self.name
+        return f"{name} {abs(points):.1f} points {way} than elsewhere{sure}"
 
 
 def mean_differences(

@@ -1,8 +1,9 @@
 """Triage: from evidence to a verdict, with reasons in words and what would change it."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from monitoring.arrivals import ArrivalReport
@@ -57,6 +58,7 @@ class Situation:
         shift: What kind of shift the newest window shows; None where it was not asked.
         arrivals: Volume, silent sources and the like; None where they were not read.
         origin_distance: Of the newest block; None before the first, or without an origin.
+        changed_since: Detector of the blocks to the beginning of its change, where an alarm dates it.
     """
 
     evidence: Evidence
@@ -72,6 +74,7 @@ class Situation:
     shift: ShiftReport | None = None
     arrivals: ArrivalReport | None = None
     origin_distance: DistanceFromOrigin | None = None
+    changed_since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,12 @@ def _of_alarms(situation: Situation, rules: TriageRules) -> Verdict:
     if situation.look.fault and alarms:
         return _broken_input(situation, (*gross, *harm, *blocks))
     if harm:
-        reasons = [_said(alarm) for alarm in alarms]
+        reasons = [_said(situation, alarm) for alarm in alarms]
         return _harmed(situation, rules, reasons, max(alarm.mean - alarm.null for alarm in harm))
     if gross and _is_unreadable(situation, rules):
         return _unreadable(situation, gross)
     if blocks and situation.estimated_loss_windows >= rules.least_loss_windows:
-        reasons = [_estimated(situation), *(_said(alarm) for alarm in (*blocks, *gross))]
+        reasons = [_estimated(situation), *(_said(situation, alarm) for alarm in (*blocks, *gross))]
         return _harmed(situation, rules, reasons, situation.estimated_loss)
     if gross:
         return _gross(situation, rules, (*gross, *blocks))
@@ -146,7 +149,7 @@ def _broken_input(situation: Situation, alarms: Sequence[DetectorEvidence]) -> V
         FIX_INPUT,
         (
             f"The input is broken: {situation.look.fault}. No model can read it, and none is trained on it.",
-            *(_said(alarm) for alarm in alarms),
+            *(_said(situation, alarm) for alarm in alarms),
         ),
         ("Whole pictures arriving again.",),
     )
@@ -188,7 +191,7 @@ def _unreadable(situation: Situation, gross: Sequence[DetectorEvidence]) -> Verd
     return Verdict(
         FIX_INPUT,
         (
-            *(_said(alarm) for alarm in gross),
+            *(_said(situation, alarm) for alarm in gross),
             *_kind_of_shift(situation),
             *_new_sources(situation),
             unlike,
@@ -198,7 +201,7 @@ def _unreadable(situation: Situation, gross: Sequence[DetectorEvidence]) -> Verd
 
 
 def _gross(situation: Situation, rules: TriageRules, alarms: Sequence[DetectorEvidence]) -> Verdict:
-    reasons = [_said(alarm) for alarm in alarms] + _kind_of_shift(situation) + _new_sources(situation)
+    reasons = [_said(situation, alarm) for alarm in alarms] + _kind_of_shift(situation) + _new_sources(situation)
     labels = situation.labels
     if labels.in_region:
         reasons.append(
@@ -214,7 +217,7 @@ def _slow_change(situation: Situation, rules: TriageRules, blocks: Sequence[Dete
     loss = situation.estimated_loss_windows
     harmless = f"No harm is shown: {rules.least_loss_windows} windows in a row with a valid estimate below tolerance "
     harmless += f"would be needed, and there {'is' if loss == 1 else 'are'} {loss or 'none'}."
-    reasons = [_said(alarm) for alarm in blocks] + _kind_of_shift(situation) + _new_sources(situation)
+    reasons = [_said(situation, alarm) for alarm in blocks] + _kind_of_shift(situation) + _new_sources(situation)
     return Verdict(
         NOTHING,
         (*reasons, harmless, 'If this is the new normal, say so: kedge watch --accept-as-normal "why".'),
@@ -309,7 +312,7 @@ def _new_sources(situation: Situation) -> list[str]:
     ]
 
 
-def _said(alarm: DetectorEvidence) -> str:
+def _said(situation: Situation, alarm: DetectorEvidence) -> str:
     where = "" if alarm.detector == "overall" else f" for {alarm.detector}"
     if alarm.lane == HARM:
         return (
@@ -317,9 +320,11 @@ def _said(alarm: DetectorEvidence) -> str:
             f"up to {alarm.null:.1%} would be fine."
         )
     if alarm.lane == BLOCKS:
+        since = situation.changed_since.get(alarm.detector)
+        begun = "" if since is None else f", probably since {since:%Y-%m-%d %H:%M} UTC"
         return (
-            f"Slow change in {alarm.detector}: so many blocks close together lay unusually far from the reference that "
-            f"chance does not explain them ({alarm.units:,} blocks ranked)."
+            f"Slow change in {alarm.detector}{begun}: so many blocks close together lay unusually far from the "
+            f"reference that chance does not explain them ({alarm.units:,} blocks ranked)."
         )
     return (
         f"Gross change in {alarm.detector}: so many atypical predictions came close together that {alarm.null:.0%}, "

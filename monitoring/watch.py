@@ -6,8 +6,10 @@ look that is broken off and repeated counts nothing twice.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from infra.clock import now
 from infra.database import writing
@@ -17,18 +19,21 @@ from monitoring.block_following import follow_blocks
 from monitoring.block_rows import BlockChanges
 from monitoring.counting import Alarm, Counted, count
 from monitoring.distance_from_origin import DistanceFromOrigin, distance_of
+from monitoring.estimated_harm import estimated_harm, newest_shift
+from monitoring.evidence import Evidence
 from monitoring.fresh_labels import labels_so_far
 from monitoring.gathering import Gathered, gather
 from monitoring.label_planning import plan_labels
 from monitoring.label_rows import Labelling
 from monitoring.prediction_log import predictions_in
 from monitoring.reference import load_profile
+from monitoring.surroundings_rows import read_surroundings
 from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watch_place import WatchPlace
-from monitoring.watch_rows import LookedTwice, refused_at, write_beat, write_look, write_verdict_alone
+from monitoring.watch_rows import LookedTwice, changed_since, refused_at, write_beat, write_look, write_verdict_alone
 from monitoring.watch_state import WatchState, load_state, store_report_time
 from monitoring.window_report import ask_for_page
-from monitoring.windows import Window
+from monitoring.windows import Window, newest_summaries
 
 __all__ = ["Alarm", "TickOutcome", "WatchPlace", "tick"]
 
@@ -36,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 # A page takes seconds of a processor; while nothing alarms, one in ten minutes is enough.
 _PAGE_EVERY = timedelta(minutes=10)
+_MOST_SUMMARIES = 10
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class TickOutcome:
         job_id: Of the retrain that this look asked for; None when it asked for none.
         page: The window whose page was asked for; None when none was due.
         words: One sentence.
+        evidence: As it stands now; None when nothing was counted.
     """
 
     verdict: Verdict | None
@@ -58,6 +65,7 @@ class TickOutcome:
     job_id: str | None
     page: int | None
     words: str
+    evidence: Evidence | None = None
 
 
 def tick(place: WatchPlace) -> TickOutcome:
@@ -80,6 +88,7 @@ def tick(place: WatchPlace) -> TickOutcome:
     counted = count(gathered, place.settings, at)
     counted, changes, origin = _with_blocks(place, gathered, counted, at)
     counted = replace(counted, state=replace(counted.state, labels=_labels(place, gathered, counted)))
+    counted = _with_surroundings(place, counted, origin, at)
     verdict = triage.decide(_situation(place, counted, origin), _rules(place))
     counted = replace(counted, state=replace(counted.state, sequence=before.sequence + 1, action=verdict.action))
     labelling = Labelling(plan_labels(place, profile, counted.evidence), gathered.answered)
@@ -91,7 +100,7 @@ def tick(place: WatchPlace) -> TickOutcome:
     if before.action and before.action != verdict.action:
         _log.info("The verdict changes from %s to %s: %s", before.action, verdict.action, verdict.reasons[0])
     page = _ask_for_page(place, gathered, counted)
-    return TickOutcome(verdict, counted.windows, counted.alarms, job_id, page, verdict.reasons[0])
+    return TickOutcome(verdict, counted.windows, counted.alarms, job_id, page, verdict.reasons[0], counted.evidence)
 
 
 def _with_blocks(
@@ -107,6 +116,20 @@ def _with_blocks(
         return replace(counted, evidence=replace(counted.evidence, block_lane=words)), BlockChanges(), None
     limit = place.settings.monitor.largest_distance_from_origin
     return followed.counted, followed.changes, distance_of(followed.newest, limit)
+
+
+def _with_surroundings(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin | None, at: datetime) -> Counted:
+    """The look with what stands beside its verdict; its newest window keeps how things stood when it closed."""
+    state = counted.state
+    assert state.evidence is not None, "the evidence was begun"
+    version = state.evidence.model_version
+    state = replace(state, surroundings=read_surroundings(place, version, state.surroundings, at))
+    windows = counted.windows
+    if windows and windows[-1].model_version == version:
+        families = {} if origin is None else dict(origin.families)
+        summary = replace(windows[-1].summary, faults=state.look.faults, origin=families)
+        windows = (*windows[:-1], replace(windows[-1], summary=summary))
+    return replace(counted, state=state, windows=windows)
 
 
 def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSoFar:
@@ -134,19 +157,37 @@ def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSo
 
 
 def _situation(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin | None) -> Situation:
+    state, monitor = counted.state, place.settings.monitor
     detectors = counted.evidence.detectors
     labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
+    summaries = _newest_summaries(place, counted)
+    harm = estimated_harm(summaries, monitor.harm_tolerance)
     return Situation(
         evidence=counted.evidence,
-        look=counted.state.look,
-        labels=counted.state.labels,
-        predictions=counted.state.predictions,
-        window=place.settings.monitor.window,
+        look=state.look,
+        labels=state.labels,
+        predictions=state.predictions,
+        window=monitor.window,
         source=place.settings.data.source,
-        feedback_is_random=place.settings.monitor.feedback_is_random,
+        feedback_is_random=monitor.feedback_is_random,
         harm_labels=labels[0] if labels else 0,
+        estimated_loss_windows=harm.windows,
+        estimated_loss=harm.loss,
+        shift=newest_shift(summaries),
+        arrivals=state.surroundings.arrivals,
         origin_distance=origin,
+        changed_since=changed_since(place, counted.alarms),
     )
+
+
+def _newest_summaries(place: WatchPlace, counted: Counted) -> list[Mapping[str, Any]]:
+    """Of the champion's windows since its evidence began, the newest first; those just closed are not yet written."""
+    state = counted.state
+    assert state.evidence is not None, "the evidence was begun"
+    version = state.evidence.model_version
+    new = [window.summary.to_json() for window in reversed(counted.windows) if window.model_version == version]
+    before = newest_summaries(place.engine, place.name, version, state.windows_before, _MOST_SUMMARIES)
+    return [*new, *before]
 
 
 def _rules(place: WatchPlace) -> TriageRules:

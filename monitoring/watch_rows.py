@@ -15,9 +15,9 @@ from infra.jobs import OPEN, broken_off_train, queue_job_within
 from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.block_rows import BlockChanges, drop_samples, write_blocks
-from monitoring.counting import Counted
+from monitoring.counting import Alarm, Counted
 from monitoring.distance_from_origin import DistanceFromOrigin
-from monitoring.evidence import GROSS
+from monitoring.evidence import BLOCKS, GROSS
 from monitoring.label_rows import Labelling, write_labels
 from monitoring.performance import labelled_rows, performance
 from monitoring.silence import LANE as SILENCE
@@ -116,6 +116,20 @@ def refused_at(engine: sa.Engine, since: datetime) -> datetime | None:
     return found
 
 
+def changed_since(place: WatchPlace, alarms: Sequence[Alarm]) -> dict[str, datetime]:
+    """Since when a detector of the blocks has lain far off, by the alarms that are open and those just raised."""
+    table = schema.alarms
+    query = sa.select(table.c.detector, table.c.facts).where(
+        table.c.name == place.name, table.c.lane == BLOCKS, table.c.acted_on_at.is_(None)
+    )
+    with reading(place.engine) as connection:
+        told = [(row.detector, row.facts) for row in connection.execute(query)]
+    told += [(alarm.detector, alarm.facts) for alarm in alarms if alarm.lane == BLOCKS]
+    return {
+        detector: datetime.fromisoformat(facts["changed_since"]) for detector, facts in told if "changed_since" in facts
+    }
+
+
 def _rescored(
     place: WatchPlace, labelled: Sequence[Prediction], closed: Sequence[Window]
 ) -> dict[int, Mapping[str, Any]]:
@@ -153,6 +167,8 @@ def _write_verdict(
         "block_lane": counted.evidence.block_lane,
         "lanes": dict(counted.evidence.lanes),
         "distance_from_origin": None if origin is None else origin.to_json(),
+        "arrivals": state.surroundings.arrivals.to_json(),
+        "labelled": state.surroundings.labelled.to_json(),
         "detectors": [asdict(one) for one in counted.evidence.detectors],
     }
     row = _verdict_row(name, state, state.evidence.model_version, verdict, facts)

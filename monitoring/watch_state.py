@@ -17,6 +17,7 @@ from monitoring.block_judging import BlockState
 from monitoring.evidence import Detector, EvidenceState
 from monitoring.faults import Look
 from monitoring.prediction_log import Cursor
+from monitoring.surroundings import Surroundings
 from monitoring.triage import LabelsSoFar
 
 MOST_RECENT = 20_000
@@ -66,9 +67,11 @@ class WatchState:
         labels_until: Labels up to here have been counted.
         waiting: Labels whose prediction had not reached the log yet.
         windows: Windows closed so far; the newest one's number.
+        windows_before: That number when the evidence began; what lies before was compared with something else.
         predictions: Of the champion, since the reset.
         alarmed: Detectors whose alarm has a row, as "lane/detector".
         blocks: Where the block lane stands.
+        surroundings: What stands beside the verdict, as it was read last.
         action: Of the newest verdict.
         report_at: When a window's page was last tried.
     """
@@ -82,11 +85,13 @@ class WatchState:
     labels_until: Cursor = field(default_factory=Cursor)
     waiting: tuple[Label, ...] = ()
     windows: int = 0
+    windows_before: int = 0
     predictions: int = 0
     look: Look = field(default_factory=Look)
     labels: LabelsSoFar = field(default_factory=LabelsSoFar)
     alarmed: tuple[str, ...] = ()
     blocks: BlockState = field(default_factory=BlockState)
+    surroundings: Surroundings = field(default_factory=Surroundings)
     action: str = ""
     report_at: datetime | None = None
 
@@ -100,11 +105,13 @@ class WatchState:
             "labels_until": self.labels_until.to_json(),
             "waiting": [{**vars(label), "at": label.at.isoformat()} for label in self.waiting],
             "windows": self.windows,
+            "windows_before": self.windows_before,
             "predictions": self.predictions,
             "look": self.look.to_json(),
             "labels": vars(self.labels),
             "alarmed": list(self.alarmed),
             "blocks": vars(self.blocks),
+            "surroundings": self.surroundings.to_json(),
             "action": self.action,
             "report_at": None if self.report_at is None else self.report_at.isoformat(),
         }
@@ -121,12 +128,16 @@ class WatchState:
             labels_until=Cursor.from_json(document["labels_until"]),
             waiting=tuple(Label(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in document["waiting"]),
             windows=document["windows"],
+            windows_before=document.get("windows_before", 0),
             predictions=document["predictions"],
             look=Look.from_json(document["look"]),
             labels=LabelsSoFar(**document["labels"]),
             alarmed=tuple(document["alarmed"]),
-            # A state that was written before there was a block lane has none.
+            # A state that was written before there were a block lane and surroundings has none.
             blocks=BlockState(**document.get("blocks", {})),
+            surroundings=Surroundings.from_json(document["surroundings"])
+            if "surroundings" in document
+            else Surroundings(),
             action=document["action"],
             report_at=None if document["report_at"] is None else datetime.fromisoformat(document["report_at"]),
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import floor, isfinite
 
 import numpy as np
 import polars as pl
@@ -10,14 +11,15 @@ from numpy.typing import NDArray
 from infra.tables import Table
 from monitoring.batch import Batch
 from monitoring.image_stats import NAMES
-from monitoring.log_columns import CodedColumn, CodedTable
+from monitoring.log_columns import Coarse, CodedColumn, CodedTable, one_of_many
 from monitoring.log_stretch import SLICE_ROWS, stretch_between
 from monitoring.prediction_log import Cursor
 from monitoring.reduced import Reduction, room
-from monitoring.reference import ReferenceProfile
+from monitoring.reference import NUMBER, Column, ReferenceProfile
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ASIDE = timedelta(hours=1)
+_STEPS, _FARTHEST = 1_000, 10.0
 
 Times = NDArray[np.datetime64]
 
@@ -71,7 +73,8 @@ def read_window(
     probabilities = room(rows, reduction.classes)
     embedding = room(rows, len(reduction.projection.scale))
     hashes = np.empty(rows, dtype=np.uint64)
-    labels, metadata = CodedColumn(rows), CodedTable(rows)
+    coarse = {name: rounding(column) for name, column in reduction.profile.columns.items() if column.kind == NUMBER}
+    labels, metadata = CodedColumn(rows), CodedTable(rows, coarse)
     small: list[pl.DataFrame] = []
     whole: list[pl.DataFrame] = []
     done = 0
@@ -99,6 +102,29 @@ def read_window(
         image_hashes=hashes[:done],
         sample=pl.concat(whole),
     )
+
+
+def rounding(column: Column) -> Coarse:
+    """
+    What stands for a number when a column has too many different ones to keep them all.
+
+    It is rounded down to a thousandth of the reference's range, which it stays within or without; what lies ten
+    ranges away or more counts as lying there.
+    """
+    reach = (column.high - column.low) or 1.0
+    step = reach / _STEPS
+
+    def rounded(text: str) -> str:
+        try:
+            number = float(text)
+        except ValueError:
+            return one_of_many(text)
+        if not isfinite(number):
+            return one_of_many(text)
+        near = min(max(number, column.low - _FARTHEST * reach), column.high + _FARTHEST * reach)
+        return repr(column.low + floor((near - column.low) / step) * step)
+
+    return rounded
 
 
 def times_in(frame: pl.DataFrame) -> Times:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +11,19 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import reading
 from monitoring.batch import Batch
-from monitoring.evidence import DetectorEvidence
+from monitoring.broken_pictures import Fault
+from monitoring.estimates.estimate import Estimate
+from monitoring.evidence import GROSS, DetectorEvidence
+from monitoring.identification import ShiftReport
 from monitoring.performance import Interval, Performance
-from monitoring.signals import Signal, drift_report
+from monitoring.signals import DriftReport, Signal, drift_report
+from monitoring.window_analysis import analyse
 from monitoring.window_columns import WindowColumns, time_span
 
 FULL, SUCCEEDED = "full", "the champion changed"
 
 _MOST_SUBGROUPS = 200
+_MOST_TELLING, _MOST_NAMED = 5, 6
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class WindowSummary:
         atypical: Channel to the share of atypical predictions, 0..1.
         mix: Predicted class to its share, 0..1.
         evidence: As it stood when the window closed.
+        p_value: Of the window beside its reference, over all signals; `differs` says it in words.
+        estimate: Accuracy as far as the answers tell it; None where it could not be computed.
+        shift: What kind of shift the window shows; None where it could not be told.
+        faults: Of the newest pictures when the window closed.
+        origin: Detector to the newest block's distance from the first training's images, 0..1.
+        contributors: Of the signals with the largest effect, as "family: name", the ids that contributed most.
     """
 
     predictions: int
@@ -76,6 +87,11 @@ class WindowSummary:
     notes: tuple[str, ...]
     p_value: float | None = None
     differs: str = ""
+    estimate: Estimate | None = None
+    shift: ShiftReport | None = None
+    faults: tuple[Fault, ...] = ()
+    origin: Mapping[str, float] = field(default_factory=dict)
+    contributors: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -112,19 +128,23 @@ def summarise(
     block_lane: str,
     closed_because: str = FULL,
     at: datetime,
+    group: str = "",
     detectors: Sequence[str] = (),
 ) -> WindowSummary:
     """
     A window without any label yet; `with_labels` adds them as they arrive.
 
     at: The time of the look, which no prediction can be later than.
-    detectors: Users' own, as "package.module:function".
+    group: Metadata column of predictions that belong together; "" = each stands alone.
+    detectors: Users' own, as the setting `monitor.detectors` names them.
     """
     batch, total = columns.batch, max(1, len(columns))
     report = drift_report(columns.profile, batch, detectors)
     counts, notes = _subgroup_counts(batch, subgroups)
     notes += _time_notes(columns, at)
     mix = batch.coded_labels.counts()
+    quiet = not any(one.lane == GROSS and one.alarmed_at is not None for one in evidence)
+    found = analyse(columns, subgroups=subgroups, group=group, gross_quiet=quiet)
     return WindowSummary(
         predictions=len(columns),
         model_version=columns.model_version,
@@ -141,10 +161,20 @@ def summarise(
         classes=(),
         new_values=report.new_values,
         repeated_images=columns.repeated_images,
-        notes=(*report.notes, *notes),
+        notes=(*report.notes, *notes, *found.notes),
         p_value=report.whole.p_value,
         differs=report.whole.words,
+        estimate=found.estimate,
+        shift=found.shift,
+        contributors=_contributors(report, columns),
     )
+
+
+def _contributors(report: DriftReport, columns: WindowColumns) -> dict[str, tuple[str, ...]]:
+    largest = sorted((one for one in report.detections if one.places), key=lambda one: -one.effect)[:_MOST_TELLING]
+    return {
+        f"{one.family}: {one.name}": tuple(columns.ids[place] for place in one.places[:_MOST_NAMED]) for one in largest
+    }
 
 
 def _subgroup_counts(batch: Batch, subgroups: Sequence[str]) -> tuple[list[SubgroupCount], list[str]]:
@@ -194,6 +224,15 @@ def with_labels(summary: Mapping[str, Any], found: Performance) -> dict[str, Any
         "subgroups": subgroups,
         "classes": [dataclasses.asdict(one) for one in classes],
     }
+
+
+def newest_summaries(engine: sa.Engine, name: str, version: int, after: int, most: int) -> list[Mapping[str, Any]]:
+    """Of at most so many windows of one version beyond the window `after`, the newest first."""
+    table = schema.windows
+    mine = (table.c.name == name) & (table.c.model_version == version) & (table.c.sequence > after)
+    query = sa.select(table.c.summary).where(mine).order_by(table.c.sequence.desc()).limit(most)
+    with reading(engine) as connection:
+        return list(connection.execute(query).scalars())
 
 
 def windows_since(engine: sa.Engine, name: str, moment: datetime) -> list[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """The drift part of the page: atypical shares over time, and each lane's evidence against its threshold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -77,12 +77,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Differences:
-    """What differs most between one window and the reference."""
+    """What differs most between one window and the reference; `contributors` names predictions to look at."""
 
     window: int
     largest: tuple[Difference, ...]
     new_values: tuple[str, ...]
     notes: tuple[str, ...]
+    contributors: Mapping[str, tuple[str, ...]]
 
 
 def marks(alarms: Sequence[Row], promotions: Sequence[Row]) -> tuple[Mark, ...]:
@@ -115,7 +116,7 @@ def differences(window: Window | None) -> Differences | None:
         Difference(_signal_name(signal), round(100 * min(1.0, max(0.0, signal.effect))), _moved(signal))
         for signal in largest
     ]
-    return Differences(window.sequence, tuple(shown), window.new_values, window.notes)
+    return Differences(window.sequence, tuple(shown), window.new_values, window.notes, window.contributors)
 
 
 def lanes(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring.console import words
+from monitoring.console.champion import report_href
 from monitoring.console.rows import Row
 
 _MOST_SHOWN = 12
@@ -22,9 +23,10 @@ class ColumnTest:
 
 @dataclass(frozen=True)
 class Beside:
-    """`quality` is a sentence, "" without labels; `hidden` says how many columns are not listed."""
+    """`quality` is a sentence, "" without labels; `hidden` says how many columns are not listed; `href` leads to it."""
 
     window: int
+    href: str
     rows: str
     tests: tuple[ColumnTest, ...]
     hidden: str
@@ -37,11 +39,11 @@ def beside(rows: Sequence[Row]) -> Beside | None:
         summary = row["summary"] if isinstance(row["summary"], Mapping) else {}
         found = summary.get("evidently")
         if isinstance(found, Mapping):
-            return _read(row["sequence"], summary, found)
+            return _read(row, summary, found)
     return None
 
 
-def _read(window: int, summary: Mapping[str, Any], found: Mapping[str, Any]) -> Beside:
+def _read(row: Row, summary: Mapping[str, Any], found: Mapping[str, Any]) -> Beside:
     drift, quality = _mapping(found.get("drift")), _mapping(found.get("quality"))
     ours: dict[Any, Any] = {}
     signals = summary.get("signals")
@@ -54,7 +56,8 @@ def _read(window: int, summary: Mapping[str, Any], found: Mapping[str, Any]) -> 
     tests.sort(key=lambda one: (one[1].get("method") != "ks", _order(one[1])))
     sides = found.get("rows")
     return Beside(
-        window=window,
+        window=row["sequence"],
+        href=report_href(row.get("report_key")),
         rows=" and ".join(words.count(int(side)) for side in sides) if isinstance(sides, list) else words.NOTHING,
         tests=tuple(
             ColumnTest(name, str(test.get("method", "")), f"{test['value']:.3g}", _distance(ours.get(name)))

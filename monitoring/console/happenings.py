@@ -59,7 +59,7 @@ def window_rows(windows: Sequence[Window], given: Sequence[Row]) -> tuple[Window
     """The newest windows, newest first, each with the last verdict given on it."""
     verdict_of = {row["window_sequence"]: row["action"] for row in given}
     rows = []
-    for window in reversed(windows[-_LISTED_WINDOWS:]):
+    for window in _listed(windows):
         most = max(window.atypical, key=lambda channel: channel.share, default=None)
         title, tone = verdicts.named(verdict_of.get(window.sequence, ""))
         rows.append(
@@ -75,6 +75,13 @@ def window_rows(windows: Sequence[Window], given: Sequence[Row]) -> tuple[Window
             )
         )
     return tuple(rows)
+
+
+def _listed(windows: Sequence[Window]) -> list[Window]:
+    """The newest, and of older ones the newest with a page: few windows have one, and it is what people look for."""
+    newest, older = windows[-_LISTED_WINDOWS:], windows[:-_LISTED_WINDOWS]
+    drawn = [window for window in older if window.report_key][-1:] if not any(w.report_key for w in newest) else []
+    return [*reversed(newest), *drawn]
 
 
 def reports(found: Rows) -> tuple[Report, ...]:

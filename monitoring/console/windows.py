@@ -92,6 +92,7 @@ class Window:
     overall: Counted
     subgroups: tuple[Counted, ...]
     guess: Guess | None
+    contributors: Mapping[str, tuple[str, ...]]
 
     @property
     def tolerance(self) -> float | None:
@@ -120,6 +121,7 @@ def read(row: Row) -> Window:
         overall=Counted("", "", row["predictions"], _count(summary.get("labelled")), _count(summary.get("right"))),
         subgroups=tuple(_subgroups(summary)),
         guess=_guess(summary.get("estimate")),
+        contributors=dict(_contributors(summary.get("contributors"))),
     )
 
 
@@ -181,6 +183,12 @@ def _guess(found: Any) -> Guess | None:
         return None
     reasons = tuple(str(reason) for reason in found.get("reasons") or ())
     return Guess(value, low, high, found.get("valid") is True, reasons)
+
+
+def _contributors(found: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for signal, ids in found.items() if isinstance(found, Mapping) else ():
+        if isinstance(ids, list) and ids:
+            yield str(signal), tuple(str(one) for one in ids)
 
 
 def _new_values(found: Any) -> Iterator[str]:

@@ -83,7 +83,9 @@ def mix_distance(reference: Mapping[str, int], window: Mapping[str, int]) -> flo
     if not first or not second:
         return 0.0
     values = reference.keys() | window.keys()
-    return sum(abs(reference.get(value, 0) / first - window.get(value, 0) / second) for value in values) / 2
+    apart = sum(abs(reference.get(value, 0) / first - window.get(value, 0) / second) for value in values)
+    # Many roundings may add up to a little more than nothing in common.
+    return min(1.0, apart / 2)
 
 
 def _gain(counts: Floats, expected: Floats) -> Floats:

@@ -20,6 +20,7 @@ class Asked:
         right: Whether the answer was the model's; False where none came.
         expected: Calibrated probability that the model was right, 0..1; NaN where its confidence was not recorded.
         probability: With which the prediction was drawn in any way, 0..1.
+        uniform: With which the audit sample alone draws it, 0..1.
         in_audit: Whether chance alone drew it.
         strata: Why it was drawn.
         groups: Rows of one number are one piece of evidence: a session's, or copies of one picture.
@@ -29,6 +30,7 @@ class Asked:
     right: Flags
     expected: Floats
     probability: Floats
+    uniform: Floats
     in_audit: Flags
     strata: Coded
     groups: NDArray[np.intp]
@@ -43,6 +45,7 @@ class Asked:
             self.right[rows],
             self.expected[rows],
             self.probability[rows],
+            self.uniform[rows],
             self.in_audit[rows],
             self.strata.take(rows),
             self.groups[rows],

@@ -88,6 +88,7 @@ def asked_rows(found: Stretch, requests: Sequence[LabelRequest], group: str = ""
         right=answered & np.array(right, dtype=bool),
         expected=found.expected[places],
         probability=np.array([one.probability for one in rows], dtype=np.float64),
+        uniform=np.array([one.uniform_probability for one in rows], dtype=np.float64),
         in_audit=np.array([one.in_audit for one in rows], dtype=bool),
         strata=coded([one.stratum for one in rows]),
         groups=np.array([units.setdefault(name, len(units)) for name in names], dtype=np.intp),

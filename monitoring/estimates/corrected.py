@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from monitoring.estimates.asked import Asked, Expected
 from monitoring.estimates.prediction_powered import best_weight, corrected_mean
 from monitoring.estimates.responses import LEAST_RESPONSE, Response, lowest_rate, responses, worst_case
-from monitoring.performance import Interval, share
+from monitoring.estimates.uniform import uniform
+from monitoring.performance import Interval
 
 LEAST_LABELS, LEAST_TO_CORRECT = 30, 100
 NONE, UNIFORM, CORRECTED = "none", "uniform", "corrected"
 # With fewer errors than this the spread of the labels says nothing about how many more there might be.
 _LEAST_ERRORS = 5
+_LEAST_WORTH = 0.8
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,9 @@ def corrected(asked: Asked, expected: Expected, earlier: Asked) -> Corrected:
         earlier: Requests of earlier periods under the same model, from which the weight of the confidences comes.
     """
     labels = int(asked.usable.sum())
-    uniform = asked.take(asked.answered & asked.in_audit)
-    plain = share(int(uniform.right.sum()), len(uniform))
+    plain = uniform(asked)
     notes: list[str] = []
-    weight, accuracy, rests_on = 0.0, plain, UNIFORM
+    weight, accuracy, rests_on = 0.0, plain.accuracy, UNIFORM
     errors = int((asked.usable & ~asked.right).sum())
     if labels < LEAST_LABELS:
         accuracy, rests_on = Interval(None, None, None), NONE
@@ -63,9 +64,14 @@ def corrected(asked: Asked, expected: Expected, earlier: Asked) -> Corrected:
         if not weight:
             notes.append("no earlier labels show what the confidences are worth, so the labels stand alone")
         accuracy, rests_on = corrected_mean(asked, expected, weight), CORRECTED
-    elif len(uniform) < LEAST_LABELS:
+    elif plain.labels < LEAST_LABELS:
         accuracy, rests_on = Interval(None, None, None), NONE
-        notes.append(f"not enough evidence: {len(uniform)} of {LEAST_LABELS} labels drawn by chance alone")
+        notes.append(f"not enough evidence: {plain.labels} of {LEAST_LABELS} labels drawn by chance alone")
+    elif plain.worth < _LEAST_WORTH * plain.labels:
+        notes.append(
+            f"the {plain.labels} labels drawn by chance are worth about {plain.worth:.0f}: copies of one picture and "
+            "labels of one session count together, and unequal chances cost some"
+        )
     worst = None
     rate = lowest_rate(asked)
     if rate is not None and rate < LEAST_RESPONSE and rests_on != NONE:
@@ -77,7 +83,7 @@ def corrected(asked: Asked, expected: Expected, earlier: Asked) -> Corrected:
     return Corrected(
         predictions=expected.predictions,
         labels=labels,
-        uniform_labels=len(uniform),
+        uniform_labels=plain.labels,
         rests_on=rests_on,
         accuracy=accuracy,
         weight=weight,

@@ -55,6 +55,7 @@ def _filled(asked: Asked, right: Flags) -> Asked:
         np.where(asked.answered, asked.right, right),
         asked.expected,
         asked.probability,
+        asked.uniform,
         asked.in_audit,
         asked.strata,
         asked.groups,

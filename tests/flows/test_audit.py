@@ -24,6 +24,7 @@ from infra.errors import UserError
 from infra.files import sha256_of
 from models.artifact import write_artifact
 from models.prediction import Label, Prediction
+from monitoring.audit_page import render_audit_html
 from monitoring.console.app import application
 from monitoring.image_stats import NAMES
 from monitoring.prediction_log import image_key
@@ -111,6 +112,32 @@ def test_the_console_says_what_differs_what_is_undecided_and_on_which_labels_it_
     assert "600 of 900 labels were volunteered, not drawn by chance" in said
     assert "camera = B and brightness below 0." in said or "brightness below 0." in said
     assert str(done.path) in said
+
+
+def test_names_that_callers_chose_break_neither_the_page_nor_the_console(done):
+    name = f"<b>{'x' * 300}</b>\x1b[31m"
+    groups = tuple(replace(one, value=name) if one.value == "B" else one for one in done.report.groups)
+    loud = replace(done, findings=replace(done.findings, report=replace(done.report, groups=groups)))
+
+    page, said = render_audit_html(loud.findings), shown(loud)
+
+    assert "x" * 60 not in re.sub(r'title="[^"]*"|<title>[^<]*', "", page)
+    assert "<b>x" not in page
+    assert "x" * 60 not in said
+    assert "\x1b" not in said
+
+
+def test_the_console_lists_columns_and_of_their_intersections_what_differs_alone(done):
+    site = [replace(one, column="camera x site", value=f"{one.value} x north") for one in done.report.groups]
+    crossed = replace(done.report, groups=(*done.report.groups, *site))
+
+    said = shown(replace(done, findings=replace(done.findings, report=crossed)))
+
+    table = said[: said.index("Recall: mean")]
+    assert "camera x site = B x north" in table
+    assert "camera = D" in table
+    assert "camera x site = D x north" not in table
+    assert "Not listed here, but on the page: intersections of two columns:" in said
 
 
 def test_the_json_holds_groups_slices_and_labels(done):

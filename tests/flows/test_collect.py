@@ -144,7 +144,7 @@ def test_the_same_labels_file_counts_once(place, tmp_path):
 
     first, second = import_file(place, file), import_file(place, file)
 
-    assert first.words() == f"Imported 2 labels from {file}; 1 name predictions that are not in the log yet."
+    assert first.words() == f"Imported 2 labels from {file}; 1 with an id that is not in the log yet."
     assert second.words() == f"{file} was imported before; nothing was added."
     assert place.log.labelled()["true_label"].to_list() == ["dog"]
 

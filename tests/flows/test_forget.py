@@ -25,6 +25,7 @@ from infra.ledger import Ledger
 from models.prediction import Label
 from monitoring.batch import Batch
 from monitoring.forgotten_pages import drop_reference_image
+from monitoring.image_stats import NAMES
 from monitoring.prediction_log import image_key
 from monitoring.reference import Projection, ReferenceProfile, load_profile, save_profile
 from monitoring.watch_state import WatchState, load_state, store_state
@@ -457,12 +458,13 @@ def test_the_reference_loses_the_picture_s_rows_and_no_other(place, tmp_path):
     rows = images * rounds
     values = np.arange(rows, dtype=np.float64)
     batch = Batch(
-        values[:, None], values[:, None], values[:, None], tuple(f"label {n}" for n in range(rows)),
+        np.tile(values[:, None], len(NAMES)), values[:, None], values[:, None],
+        tuple(f"label {n}" for n in range(rows)),
         tuple({"camera": f"of image {n % images}"} for n in range(rows)),
     )  # fmt: skip
-    one = np.ones(1)
+    one, each = np.ones(1), np.ones(len(NAMES))
     profile = ReferenceProfile(
-        1, ("cat",), images, batch, tuple("cat" for _ in range(rows)), one, one,
+        1, ("cat",), images, batch, tuple("cat" for _ in range(rows)), each, each,
         Projection(one, np.ones((1, 1)), one), values, {}, {}, {},
     )  # fmt: skip
     save_profile(place.engine, place.objects, "classifier", profile)
@@ -477,6 +479,24 @@ def test_the_reference_loses_the_picture_s_rows_and_no_other(place, tmp_path):
     assert left.distances.tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
     assert {row["camera"] for row in left.batch.metadata} == {"of image 0", "of image 2"}
     assert left.plain.labels == ("label 0", "label 2")
+
+
+def test_a_forgotten_prediction_is_no_longer_named_as_one_of_the_strangest(place):
+    shipped(place, ADA, BEN)
+    name, at = place.settings.project.name, now()
+    window = {
+        "name": name, "sequence": 1, "model_version": 1, "started_at": at - timedelta(hours=1),
+        "ended_at": at + timedelta(hours=1), "predictions": 2, "report_key": None,
+        "summary": {"contributors": {"outputs: entropy": [ADA.id, BEN.id], "embedding: all": [BEN.id]}},
+    }  # fmt: skip
+    with writing(place.engine) as connection:
+        connection.execute(schema.windows.insert().values(**window))
+
+    forget(place, [ADA.id], Silent(), "ada")
+
+    with writing(place.engine) as connection:
+        left = connection.execute(schema.windows.select()).mappings().one()["summary"]
+    assert left == {"contributors": {"outputs: entropy": [BEN.id], "embedding: all": [BEN.id]}}
 
 
 def test_the_page_of_its_window_goes_and_the_window_s_figures_stay(place):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from flows.label_export import export_csv, export_label_studio, next_labels
 from flows.label_files import guarded, unguarded
 from flows.labels import import_file
+from flows.show_labels import show_exported, show_next
 from flows.workplace import Workplace
 from infra.clock import now
 from infra.database import writing
@@ -128,6 +130,36 @@ def test_a_csv_goes_out_is_filled_in_and_comes_back(place, tmp_path):
     assert {label.labelled_by for label in place.log.last_labels().values()} == {"ann"}
 
 
+def test_what_has_a_label_is_not_asked_for_again_before_the_watcher_has_seen_it(place, tmp_path):
+    ask(place, "a", "b")
+    file = tmp_path / "said.csv"
+    file.write_text("id,label\na,dog\n")
+    import_file(place, file)
+
+    found = next_labels(place)
+    exported = export_csv(place, tmp_path / "out.csv", None, again=True)
+    console = Console(file=io.StringIO(), width=100)
+    show_next(console, found)
+
+    assert [one.id for one in found.requests] == ["b"]
+    assert (found.waiting, found.come, exported.requests) == (1, 1, 1)
+    assert "1 more label has come; `kedge watch` counts" in console.file.getvalue()
+
+
+def test_whoever_fills_in_a_table_is_told_the_classes_and_a_slip_of_the_pen_is_named(place, tmp_path):
+    ask(place, "a", "b")
+    said = tmp_path / "said.csv"
+    said.write_text("id,label\na,Dog\n")
+
+    exported, imported = export_csv(place, tmp_path / "out.csv", None, again=False), import_file(place, said)
+    console = Console(file=io.StringIO(), width=100)
+    show_exported(console, exported, own_links=False)
+
+    assert "with one of: cat, dog, =owl" in console.file.getvalue()
+    assert imported.words().startswith("Imported 1 label from")
+    assert "1 of a class that the champion lacks (Dog), kept until one has it" in imported.words()
+
+
 def _write(file: Path, rows: list[dict[str, str]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -186,7 +218,7 @@ def test_a_later_export_of_the_same_project_adds_what_is_new_alone(place, tmp_pa
     assert (one.labels, one.known, one.repeated) == (1, 0, False)
     assert again.repeated
     assert (two.labels, two.known, two.unknown_class) == (1, 1, 1)
-    assert "1 name a class that the champion lacks" in two.words()
+    assert "1 of a class that the champion lacks (emu)" in two.words()
     assert len(place.log.new_labels().rows) == 2
 
 
@@ -276,4 +308,4 @@ def test_unknown_ids_are_kept_and_counted_as_ever(place, tmp_path):
 
     assert (imported.labels, imported.orphans, len(imported.refused)) == (1, 1, 1)
     assert "no text of up to 128 printable characters" in imported.words()
-    assert replace(imported, file="x").words().startswith("Imported 1 labels from x; 1 name predictions that are not")
+    assert replace(imported, file="x").words().startswith("Imported 1 label from x; 1 with an id that is not in")

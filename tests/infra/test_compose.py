@@ -203,9 +203,9 @@ def names_of_watcher(folder: Path) -> set[str]:
         "evidence": [detector],
         "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
         "labelled": 20,
-        "estimate": {"value": 0.9, "low": 0.85, "high": 0.95, "valid": True},
+        "estimate": {"accuracy": {"value": 0.9, "low": 0.85, "high": 0.95}, "valid": True},
         "origin": {"embedding": 0.1},
-        "test": {"p_value": 0.5},
+        "p_value": 0.5,
         "faults": [{"kind": "blank", "source": "A", "share": 0.1}],
     }
     window = {"name": name, "sequence": 1, "model_version": 1, "started_at": at, "ended_at": at, "predictions": 200}

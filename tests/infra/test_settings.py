@@ -94,6 +94,14 @@ def test_paths_are_told_from_the_folder_of_the_file_not_from_where_one_stands(wr
     assert settings.data.manifest == root / "images" / "list.csv"
 
 
+def test_a_detector_in_a_file_is_found_beside_the_settings_and_one_in_a_package_by_its_name(write):
+    root = write('[monitor]\ndetectors = ["own/light.py:too_dark", "acme.drift:too_dark", "nothing.py"]\n')
+
+    found = load(root, {}).monitor.detectors
+
+    assert found == (f"{root / 'own' / 'light.py'}:too_dark", "acme.drift:too_dark", "nothing.py")
+
+
 def test_a_team_names_its_own_database_and_bucket(write):
     root = write('[storage]\ndatabase = "postgresql+psycopg://kedge@db/kedge"\nobjects = "s3://team/kedge"\n')
 

@@ -30,15 +30,18 @@ class World:
         probability = 1 - (1 - uniform) * (1 - targeted)
         in_audit, aimed = chance.random(count) < uniform, chance.random(count) < targeted
         rows = np.flatnonzero(in_audit | aimed)
-        return asked_about(self, rows, probability[rows], in_audit[rows])
+        return asked_about(self, rows, probability[rows], in_audit[rows], uniform[rows])
 
 
-def asked_about(world: World, rows: np.ndarray, probability: np.ndarray, in_audit: np.ndarray) -> Asked:
+def asked_about(
+    world: World, rows: np.ndarray, probability: np.ndarray, in_audit: np.ndarray, uniform: np.ndarray
+) -> Asked:
     return Asked(
         answered=np.ones(len(rows), dtype=bool),
         right=world.right[rows],
         expected=world.expected[rows],
         probability=probability,
+        uniform=uniform,
         in_audit=in_audit,
         strata=Coded(("audit", "uncertain"), np.where(in_audit, 0, 1).astype(np.int32)),
         groups=np.arange(len(rows)),

@@ -27,20 +27,21 @@ def birds() -> Birds:
 def open_station(tmp_path: Path, reference: ReferenceProfile) -> Callable[..., Station]:
     """A station with version 1 as champion; keyword arguments are settings, as `monitor__window=100`."""
 
-    def open_it(*, champion: bool = True, profile: bool = True, **values: object) -> Station:
+    def open_it(*, champion: bool = True, profile: bool = True, folder: Path = tmp_path, **values: object) -> Station:
+        folder.mkdir(exist_ok=True)
         environ = {
             "KEDGE_DATA__SOURCE": "camera",
             "KEDGE_DATA__SUBGROUPS": '["camera"]',
             "KEDGE_MONITOR__FEEDBACK_IS_RANDOM": "true",
         }
         environ |= {f"KEDGE_{name.upper()}": str(value) for name, value in values.items()}
-        settings = load(tmp_path, environ)
+        settings = load(folder, environ)
         engine = open_database(settings.storage.database)
         objects = open_objects(settings.storage)
         registry = Registry(engine, objects, settings.project.name)
         station = Station(WatchPlace(settings, engine, objects, registry, PredictionLog(settings.storage)))
         if champion:
-            station.promote(1, tmp_path, reference if profile else None)
+            station.promote(1, folder, reference if profile else None)
         return station
 
     return open_it

@@ -9,10 +9,12 @@ from infra import schema
 from infra.database import writing
 from infra.errors import UserError
 from infra.ledger import Ledger
+from infra.settings_sections import DataSettings
 from monitoring import history
 from monitoring.accept import accept_as_normal, resolve
 from monitoring.forgotten_normals import forget_in_normals, rows_key
-from monitoring.reference import ReferenceProfile, load_profile
+from monitoring.new_normal import columns_now
+from monitoring.reference import IDENTIFIER, Column, ReferenceProfile, load_profile
 from monitoring.watch import tick
 from monitoring.watch_state import load_state
 from tests.monitoring.block_world import FIRST, a_day, blocks_of, days, lane_of, words_of
@@ -66,6 +68,59 @@ def test_a_new_normal_is_fitted_from_what_came_since_the_change_and_begins_the_e
     # Of the blocks, those since the day of the change are measured beside the new profile.
     assert [block.number for block in blocks_of(changed) if block.measured.epoch == 2] == [8, 9, 10]
     assert words_of(changed).startswith("calibrating: 3 of 5 blocks")
+
+
+def test_a_day_on_which_the_old_and_the_new_normal_meet_makes_no_block(open_station, birds):
+    station = open_station(monitor__burn_in_blocks=5)
+    days(station, birds, 0, 6)
+    station.arrive(a_day(birds, 6, 100))
+    afternoon = [replace(row, at=row.at + timedelta(hours=9)) for row in a_day(birds, 6, 600, strange=True)]
+    station.arrive(afternoon)
+    tick(station.place)
+
+    word = accept_as_normal(station.place, "painted at noon", "ada")
+    days(station, birds, 7, 9, strange=True)
+    tick(station.place)
+
+    assert word.since.date() == (FIRST + timedelta(days=6)).date()
+    assert [block.started_at for block in blocks_of(station)][-1] == FIRST + timedelta(days=7)
+    assert words_of(station).startswith("calibrating: 1 of 5 blocks")
+
+
+class ObjectsOfABusyPlace:
+    """A real store; whoever writes the rows of an accepted normal finds that a watcher has looked meanwhile."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __getattr__(self, name):
+        return getattr(self.place.objects, name)
+
+    def put(self, key, data):
+        self.place.objects.put(key, data)
+        if key.endswith(".rows.json"):
+            tick(self.place)
+
+
+def test_a_word_that_came_in_the_moment_of_a_look_changes_nothing_and_leaves_no_profile_behind(changed):
+    place = changed.place
+    before = set(place.objects.list("models/"))
+
+    with pytest.raises(UserError, match="The watcher looked in the same moment, and nothing was changed"):
+        accept_as_normal(replace(place, objects=ObjectsOfABusyPlace(place)), "painted", "ada")
+
+    assert set(place.objects.list("models/")) == before
+    assert open_alarms(changed)
+
+
+def test_a_column_that_named_sessions_names_them_still_when_few_have_come_since_the_change(reference):
+    rows = tuple({"camera": "A", "session": f"s{place // 100}"} for place in range(600))
+    profile = replace(reference, columns={**reference.columns, "session": Column(IDENTIFIER, {})})
+
+    columns = columns_now(rows, profile, DataSettings(subgroups=("camera",)))
+
+    assert columns["session"].kind == IDENTIFIER
+    assert set(columns["camera"].values) == {"A", "B"}
 
 
 def test_the_same_look_after_an_accepted_normal_counts_nothing_twice(changed):
@@ -124,6 +179,8 @@ def test_an_input_that_was_mended_begins_anew_and_its_days_leave_the_pool(change
     days(changed, birds, 9, 11)
     assert tick(place).verdict.action == "nothing"
     assert all(one.alarmed_at is None for one in lane_of(changed).values())
+    # The ninth day was still open when the lens was cleaned: its pictures make no block.
+    assert [block.started_at for block in blocks_of(changed)][-2:] == [FIRST + timedelta(days=day) for day in (7, 9)]
     with pytest.raises(UserError, match="No alarm is open"):
         resolve(place, "again", "ben")
     assert Ledger(place.engine).verify("watch") is None

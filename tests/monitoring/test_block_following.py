@@ -10,11 +10,16 @@ from infra.clock import now
 from infra.database import writing
 from infra.ledger import Ledger
 from monitoring import history
+from monitoring.block_distances import distances, reference_of
 from monitoring.block_following import follow_blocks
+from monitoring.block_judging import BlockState, judge
 from monitoring.block_rows import forget_in_blocks
-from monitoring.block_sample import BlockSample
+from monitoring.block_sample import BlockSample, sample_key
+from monitoring.blocks import Block, Measured
 from monitoring.counting import count
+from monitoring.evidence import EvidenceSettings, begin
 from monitoring.gathering import gather
+from monitoring.rescoring import unanswered
 from monitoring.watch import tick
 from monitoring.watch_state import load_state
 from tests.monitoring.birds import BIRDS, bird_profile
@@ -33,7 +38,7 @@ def test_a_day_becomes_a_block_once_the_next_one_has_begun(open_station, birds):
     assert set(block.measured.distances) == {200}
     assert set(block.measured.distances[200]) == {"outputs", "embedding", "image statistics", "mix"}
     assert set(block.measured.atypical) == {"image statistics", "embedding", "output uncertainty", "metadata"}
-    assert words_of(station) == "calibrating: 1 of 14 blocks; gross change and labelled harm are watched"
+    assert words_of(station) == "calibrating: 1 of 14 blocks of 1 day; gross change and labelled harm are watched"
 
 
 def test_a_look_that_is_repeated_closes_no_block_twice(open_station, birds):
@@ -65,20 +70,30 @@ def test_a_look_that_was_broken_off_after_its_samples_were_written_is_simply_rep
     }
 
 
-def test_days_that_arrive_one_by_one_come_to_the_same_as_all_at_once(open_station, birds):
-    station = open_station(monitor__burn_in_blocks=5)
-    for number in range(9):
-        days(station, birds, number, number + 1)
-        tick(station.place)
-    one_by_one = {name: (one.log_r, one.units) for name, one in lane_of(station).items()}
-    distances = [block.measured.distances for block in blocks_of(station)]
+@pytest.mark.slow
+def test_days_that_arrive_one_by_one_come_to_the_same_as_all_at_once(open_station, birds, tmp_path):
+    one_by_one, at_once = (open_station(folder=tmp_path / name, monitor__burn_in_blocks=5) for name in "ab")
+    # What burn-in has shown to be benign is known on the sixth day, whatever comes after it.
+    rows = [a_day(birds, number) for number in range(6)]
+    rows += [
+        [strange if place % 4 == 0 else row for place, (row, strange) in enumerate(zip(usual, odd, strict=True))]
+        for usual, odd in ((a_day(birds, number), a_day(birds, number, lighter=9.0)) for number in (6, 7, 8))
+    ]
+    for day in rows:
+        one_by_one.arrive(day)
+        at_once.arrive(day)
+        tick(one_by_one.place)
 
-    # Only the moment at which a look comes differs, and nothing depends on it.
-    state = load_state(station.place.engine, station.place.name)
-    assert state.blocks.newest == 8
-    assert len(distances) == 8
-    assert all(units == 3 for _, units in one_by_one.values())
-    assert words_of(station).startswith("watching: each block of 1 day is ranked among earlier ones, 8 so far")
+    tick(at_once.place)
+
+    assert words_of(at_once).startswith("watching: each block of 1 day is ranked among earlier ones, 8 so far")
+    assert lane_of(one_by_one) == lane_of(at_once)
+    assert [block.measured for block in blocks_of(one_by_one)] == [block.measured for block in blocks_of(at_once)]
+    tolerated = [
+        {one.name: one.null for one in load_state(station.place.engine, station.place.name).evidence.detectors}
+        for station in (one_by_one, at_once)
+    ]
+    assert tolerated[0] == tolerated[1]
 
 
 @pytest.mark.slow
@@ -210,6 +225,51 @@ def test_blocks_that_resemble_the_one_before_are_merged_in_pairs(open_station, b
     assert all(one.units == 0 for one in lane_of(station).values())
 
 
+@pytest.mark.slow
+def test_blocks_that_resemble_the_one_before_are_noticed_though_a_look_closes_many_of_them(open_station, birds):
+    station = open_station(monitor__burn_in_blocks=12)
+    for number in range(15):
+        days(station, birds, number, number + 1, lighter=1.5 * (6 <= number < 13))
+
+    # Fourteen blocks are closed at once; twelve of them are what is looked at.
+    tick(station.place)
+
+    assert load_state(station.place.engine, station.place.name).blocks.units == 2
+    assert "so a block is now 2 days" in words_of(station)
+
+
+def test_a_lane_that_has_alarmed_keeps_its_alarm_however_alike_its_blocks_are():
+    blocks = [
+        Block(number, FIRST, FIRST, 210, 1, Measured(1, {200: {"outputs": 0.1 + 0.1 * (number > 6)}}), "")
+        for number in range(1, 13)
+    ]
+    lane = BlockState(version=1, epoch=1, seconds=86_400)
+    fresh = begin(model_version=1, reason="first look", judged_errors={}, settings=EvidenceSettings(burn_in_blocks=12))
+    alarmed = tuple(
+        replace(one, alarmed_at=3) if one.lane == "blocks" and one.name == "mix" else one for one in fresh.detectors
+    )
+
+    quiet = judge(fresh, lane, blocks, EvidenceSettings(burn_in_blocks=12))
+    stands = judge(replace(fresh, detectors=alarmed), lane, blocks, EvidenceSettings(burn_in_blocks=12))
+
+    assert quiet.doubles
+    assert not stands.doubles
+
+
+def test_a_day_that_the_successor_could_not_answer_can_be_merged_with_one_of_its_own(open_station, birds):
+    station = open_station()
+    days(station, birds, 0, 2)
+    tick(station.place)
+    sample = BlockSample.from_bytes(station.place.objects.get(blocks_of(station)[0].sample_key))
+    successor = bird_profile(2)
+
+    merged = unanswered(sample, successor).sample.merged(replace(sample, version=2), 1_000)
+
+    assert len(merged) == 420
+    found = distances(reference_of(successor), merged.batch(successor), 200)
+    assert set(found) == {"outputs", "embedding", "image statistics", "mix"}
+
+
 def test_a_class_list_that_changed_stops_nothing(open_station, birds, tmp_path):
     station = open_station(monitor__burn_in_blocks=5)
     days(station, birds, 0, 7)
@@ -237,12 +297,27 @@ def test_a_forgotten_prediction_leaves_the_sample_of_its_block(open_station, bir
     (block,) = blocks_of(station)
     place = station.place
 
-    assert forget_in_blocks(place.engine, place.objects, place.name, rows[3].id) == 1
+    assert forget_in_blocks(place.objects, place.name, rows[3].id) == 1
 
     sample = BlockSample.from_bytes(place.objects.get(block.sample_key))
     assert len(sample) == 209
     assert rows[3].id not in sample.ids
-    assert forget_in_blocks(place.engine, place.objects, place.name, rows[3].id) == 0
+    assert forget_in_blocks(place.objects, place.name, rows[3].id) == 0
+
+
+def test_a_forgotten_prediction_leaves_a_sample_that_a_killed_look_has_left_behind(open_station, birds):
+    station = open_station()
+    rows = a_day(birds, 0)
+    station.arrive(rows)
+    days(station, birds, 1, 2)
+    tick(station.place)
+    place, (block,) = station.place, blocks_of(station)
+    left_behind = sample_key(place.name, 1, 77)
+    place.objects.put(left_behind, place.objects.get(block.sample_key))
+
+    assert forget_in_blocks(place.objects, place.name, rows[3].id) == 2
+
+    assert rows[3].id not in BlockSample.from_bytes(place.objects.get(left_behind)).ids
 
 
 def test_a_block_lane_that_fails_leaves_the_other_lanes_and_says_so(open_station, birds):

@@ -289,6 +289,24 @@ def test_only_what_a_row_names_as_a_report_is_handed_out(place: Place, client: T
     assert "No report is kept under 'images/ab/abcd'." in picture.text
 
 
+def test_predictions_behind_a_difference_are_named_and_the_newest_page_stays_listed(
+    place: Place, client: TestClient
+) -> None:
+    place.champion()
+    strange = summary().to_json() | {"contributors": {"image statistics: brightness": ["p-17", "p-4"]}}
+    for sequence in range(1, 21):
+        place.insert(
+            schema.windows, name="digits", sequence=sequence, model_version=1, started_at=STARTED,
+            ended_at=STARTED + timedelta(minutes=sequence), predictions=200, summary=strange,
+            report_key="reports/digits/window-3.html" if sequence == 3 else None,
+        )  # fmt: skip
+
+    page = client.get("/").text
+
+    assert "Predictions behind them image statistics: brightness: p-17 , p-4" in text_of(page)
+    assert 'href="reports/reports/digits/window-3.html"' in page
+
+
 def test_a_training_report_is_handed_out_with_the_card_beside_it(place: Place, client: TestClient) -> None:
     place.champion()
     with writing(place.engine) as connection:

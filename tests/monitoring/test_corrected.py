@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.intervals import wilson
 from monitoring.coded import Coded
 from monitoring.estimates.asked import Asked, expected_of
 from monitoring.estimates.corrected import CORRECTED, NONE, UNIFORM, corrected
@@ -137,6 +138,35 @@ def test_a_probability_that_cannot_be_leaves_its_label_out(probability):
     assert np.isfinite(found.accuracy.value)
 
 
+@pytest.mark.parametrize("wrong", [0, 12, 60])
+def test_a_stuck_camera_that_was_labelled_once_is_one_label_and_not_sixty(wrong):
+    stuck = replace(chosen(60, wrong=wrong), groups=np.zeros(60, dtype=np.intp))
+
+    found = corrected(stuck, expected_of(np.full(1_000, 0.9)), chosen(0))
+
+    assert found.rests_on == UNIFORM
+    assert found.accuracy.high - found.accuracy.low > 0.75
+    assert "the 60 labels drawn by chance are worth about 1" in found.notes[0]
+
+
+def test_a_quiet_hour_of_which_more_was_drawn_does_not_speak_for_a_busy_one():
+    # 40 of 80 predictions at night, all of them wrong; 40 of 4,000 by day, all of them right.
+    night = np.arange(80) < 40
+    asked = replace(chosen(80, wrong=40), uniform=np.where(night, 0.5, 0.01))
+
+    found = corrected(asked, expected_of(np.full(4_080, 0.9)), chosen(0))
+
+    assert found.accuracy.value == pytest.approx(4_000 / 4_080)
+    assert found.accuracy.low < 0.95
+
+
+def test_labels_drawn_alike_and_of_unlike_pictures_have_wilson_s_own_interval():
+    found = corrected(chosen(60, wrong=12), expected_of(np.full(1_000, 0.9)), chosen(0))
+
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx(wilson(48, 60))
+    assert found.notes == ()
+
+
 def chosen(labels: int, wrong: int = 0) -> Asked:
     """Labels drawn by chance, the first of them errors; expectations around 0.8."""
     return Asked(
@@ -144,6 +174,7 @@ def chosen(labels: int, wrong: int = 0) -> Asked:
         right=np.arange(labels) >= wrong,
         expected=np.linspace(0.6, 1.0, labels),
         probability=np.full(labels, 0.1),
+        uniform=np.full(labels, 0.1),
         in_audit=np.ones(labels, dtype=bool),
         strata=Coded(("audit", "uncertain"), np.zeros(labels, dtype=np.int32)),
         groups=np.arange(labels),

@@ -1,4 +1,6 @@
 import json
+import os
+import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from scipy import stats
 
 from monitoring.batch import Batch, batch_of
-from monitoring.detectors import embedding, mixes
+from monitoring.detectors import embedding, mixes, own
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detecting import detect
 from monitoring.detectors.detection import holm
@@ -163,9 +165,92 @@ def test_a_detector_of_ones_own_is_loaded_from_a_file_and_a_broken_one_is_named(
     said = " ".join(report.notes)
     assert "The detector my_detectors:broken is left out: RuntimeError: no such camera" in said
     assert "my_detectors:nonsense is left out: TypeError: it gave str, not a Detection" in said
+    assert "no.such.module:f is left out: ModuleNotFoundError: No module named 'no'." in {
+        note.removeprefix("The detector ") for note in report.notes
+    }
     for name in ("my_detectors:missing", "no.such.module:f", "unnamed"):
         assert f"The detector {name} is left out" in said
     assert report.whole.changed
+
+
+def test_the_detector_that_the_documentation_shows_works_as_it_stands_there(reference, tmp_path):
+    shown = own.__doc__.partition("`light.py`:")[2].partition("and in kedge.toml")[0]
+    (tmp_path / "light.py").write_text(textwrap.dedent(shown))
+    dark = traffic(8, 100)
+    dark.statistics[40:60, 0] = 0.1
+
+    clean, found = (drift_report(reference, one, [f"{tmp_path}/light.py:too_dark"]) for one in (traffic(8, 100), dark))
+
+    assert len(textwrap.dedent(shown).strip().splitlines()) <= 10
+    assert [*clean.notes, *found.notes] == []
+    p_values = [next(one.p_value for one in report.signals if one.family == "light") for report in (clean, found)]
+    assert p_values[0] > 0.01
+    assert p_values[1] < 1e-6
+    assert set(found.detections[-1].places) <= set(range(40, 60))
+    assert (found.whole.p_value, clean.whole.changed) == (pytest.approx(0, abs=0.01), False)
+    json.dumps([vars(signal) for signal in found.signals], allow_nan=False)
+
+
+FAILING = {
+    "leaves": ("import sys\ndef f(profile, batch): sys.exit(3)", "SystemExit: 3 (failing.py, line 2)"),
+    "no python": ("def f(:", "SyntaxError"),
+    "gives nothing": ("def f(profile, batch): pass", "TypeError: it gave NoneType, expected a list of Detection"),
+    "gives words": ("def f(profile, batch): return 'drift'", "TypeError: it gave str, expected a list"),
+    "no number": ("def f(p, b): return [D('a', 'hue', 0.1, 0.1, float('nan'))]", "hue: effect 0.1 and p-value nan"),
+    "no chance": ("def f(p, b): return [D('a', 'hue', 0.1, 0.1, 3)]", "hue: effect 0.1 and p-value 3 should be"),
+    "no p-value": ("def f(p, b): return [D('a', 'hue', 0.1, 0.1, None)]", "TypeError: float() argument"),
+    "breaks midway": ("def f(p, b):\n yield D('a', 'hue', 0, 0, 1)\n raise KeyError('sky')", "KeyError: 'sky'"),
+    "never ends": ("def f(p, b):\n while True: yield D('a', 'hue', 0, 0, 1)", "more than 100 detections"),
+    "writes": ("def f(p, b):\n b.statistics[:] = 0\n return []", "ValueError: assignment destination is read-only"),
+}
+
+
+@pytest.mark.parametrize("failing", FAILING)
+def test_whatever_is_wrong_with_a_detector_it_is_named_and_the_others_speak(reference, tmp_path, failing):
+    code, words = FAILING[failing]
+    (tmp_path / "failing.py").write_text(f"from monitoring.detectors.detection import Detection as D\n\n{code}")
+    address = f"{tmp_path}/failing.py:f"
+    window = traffic(8, 60)
+    before = window.statistics.copy()
+
+    report = drift_report(reference, window, [address])
+
+    (note,) = report.notes
+    assert note.startswith(f"The detector {address} is left out: ")
+    assert words.replace("line 2", "line 4") in note
+    assert len(note) < 500 + len(str(tmp_path))
+    assert [vars(one) for one in report.signals] == [vars(one) for one in drift_report(reference, window).signals]
+    np.testing.assert_array_equal(window.statistics, before)
+
+
+def test_a_detector_that_was_mended_is_taken_up_at_the_next_window(reference, tmp_path):
+    path = tmp_path / "mended.py"
+    answers = []
+    for answer in ("{1: 2}", "[]"):
+        path.write_text(f"def f(profile, batch): return {answer}")
+        os.utime(path, ns=(0, len(answers)))
+        answers.append(drift_report(reference, traffic(8, 60), [f"{path}:f"]).notes)
+
+    assert "it gave int, not a Detection" in answers[0][0]
+    assert answers[1] == ()
+
+
+def test_numbers_of_any_type_become_such_that_a_row_can_hold(reference, tmp_path):
+    code = """
+        import numpy as np
+        from monitoring.detectors.detection import Detection
+
+        def f(profile, batch):
+            half = np.float32(0.5)
+            return (Detection("a" * 200, "b", half, half, half, np.array([3, -1, 99, 0]), half, np.nan) for _ in "x")
+    """
+    (tmp_path / "numbers.py").write_text(textwrap.dedent(code))
+
+    report = drift_report(reference, traffic(8, 60), [f"{tmp_path}/numbers.py:f"])
+
+    found = report.detections[-1]
+    assert (found.places, found.window, len(found.family)) == ((3, 0), None, 80)
+    json.dumps(vars(found), allow_nan=False)
 
 
 NASTY = {

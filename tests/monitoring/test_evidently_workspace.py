@@ -58,7 +58,8 @@ def test_a_window_leaves_a_snapshot_of_its_time_with_our_figures_among_evidently
         params = result.metric_value_location.metric.params
         if params["type"].endswith(":OwnFigure"):
             figures[params["group"], params["name"]] = result.value
-    (embedding,) = (one for one in window["summary"]["evidence"] if one["detector"] == "embedding")
+    gross = [one for one in window["summary"]["evidence"] if one["lane"] == "gross"]
+    (embedding,) = (one for one in gross if one["detector"] == "embedding")
     assert figures["evidence: gross", "embedding"] == embedding["log10_evidence"]
     assert figures["line: gross", "embedding"] == embedding["log10_threshold"]
     assert figures["accuracy", "value"] == window["summary"]["accuracy"]["value"]
@@ -116,6 +117,19 @@ def test_old_snapshots_go_and_older_ones_lose_their_pictures(station, birds):
     assert workspace.get_run(project, thin.stem).metric_results.keys() == (
         workspace.get_run(project, left[-1].stem).metric_results.keys()
     )
+
+
+@pytest.mark.parametrize("text", ["{}", '{"report": ', ""])
+def test_a_snapshot_that_cannot_be_read_any_more_costs_no_other(station, birds, text):
+    place, home = station.place, station.place.settings.storage.home
+    drawn(station, window_of(station, birds))
+    broken = snapshot_path(home, place.name, 99)
+    broken.write_text(text)
+
+    drawn(station, window_of(station, birds))
+
+    assert len(open_workspace(home, place.name).list_runs(project_id(place.name))) == 2
+    assert not broken.exists()
 
 
 def test_a_page_whose_columns_are_lost_says_so_and_the_next_is_drawn(station, birds):

@@ -75,7 +75,12 @@ def test_too_few_predictions_are_said_to_be_no_evidence(profile):
 
 
 def test_too_small_a_reference_is_said_to_be_no_evidence():
-    assert identify(reference(60), drawn(400)[0]).words == ("Not enough evidence: 60 of 100 reference images.",)
+    said = "What kind of change this is cannot be told: of what is normal, {} of the 100 pictures needed have a label."
+
+    assert identify(reference(60), drawn(400)[0]).words == (said.format(60),)
+    # So it is after a person has accepted pictures without labels as the new normal.
+    unlabelled = replace(reference(300), truth=("",) * 300)
+    assert identify(unlabelled, drawn(400)[0]).words == (said.format(0),)
 
 
 def test_answers_that_are_no_numbers_are_left_out(profile):

@@ -44,9 +44,9 @@ SUMMARY = {
     "evidence": [{"lane": "blocks", "detector": "embedding", "log10_evidence": 1.5, "log10_threshold": 4.0}],
     "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
     "labelled": 20,
-    "estimate": {"value": 0.88, "low": 0.84, "high": 0.91, "valid": True},
+    "estimate": {"accuracy": {"value": 0.88, "low": 0.84, "high": 0.91}, "valid": True},
     "origin": {"embedding": 0.35},
-    "test": {"p_value": 0.04},
+    "p_value": 0.04,
     "faults": [
         {"kind": "blank", "source": "A", "share": 0.02},
         {"kind": "blank", "source": "B", "share": 0.5},
@@ -84,7 +84,8 @@ def test_labels_move_the_evidence_between_windows_so_the_newest_look_counts(tmp_
     [
         {},
         {"atypical": None, "signals": "lost", "evidence": [None, {"lane": "gross"}], "labelled": 3, "accuracy": None},
-        {"estimate": {"value": float("nan"), "valid": "yes"}, "origin": [1], "test": 0.5, "faults": [{"kind": 3}]},
+        {"estimate": {"accuracy": {"value": float("nan")}, "valid": "yes"}, "origin": [1], "p_value": "0.5"},
+        {"estimate": 0.9, "p_value": None, "faults": [{"kind": 3}]},
         {"signals": [{"family": "outputs", "effect": None}], "evidence": [{"log10_evidence": float("-inf")}]},
     ],
 )

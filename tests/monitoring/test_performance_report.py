@@ -12,6 +12,7 @@ from models.prediction import Label, Prediction
 from monitoring.labelled_facts import labelled_facts
 from monitoring.performance_records import to_json
 from monitoring.performance_report import performance_report
+from monitoring.surroundings import LabelledFacts
 from tests.monitoring.birds import Birds, Station
 
 
@@ -119,11 +120,11 @@ def test_adwin_is_drawn_where_errors_rose_and_a_windows_labels_are_counted(open_
 
     found = labelled_facts(station.place, 1, now())
 
-    assert found["windows"][0]["words"] == "all of about 200 labels are in"
-    assert len(found["adwin"]) == 1
-    assert datetime.fromisoformat(found["adwin"][0]["began_at"]) >= before[0][-1].at
-    assert found["adwin"][0]["error_after"] > 0.4
-    json.dumps(found)
+    assert found.windows[0].words == "all of about 200 labels are in"
+    assert len(found.adwin) == 1
+    assert found.adwin[0].began_at >= before[0][-1].at
+    assert found.adwin[0].error_after > 0.4
+    assert LabelledFacts.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_a_champion_without_a_profile_still_has_its_labels_told(open_station):

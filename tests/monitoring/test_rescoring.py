@@ -136,7 +136,7 @@ def test_scoring_anew_is_spread_over_looks_a_block_at_a_time(cards, monkeypatch)
 
     tick(station.place)
     assert [block.model_version for block in blocks_of(station)] == [2, 1]
-    assert "1 earlier blocks are still to be scored anew" in words_of(station)
+    assert "earlier blocks still to be scored anew: 1" in words_of(station)
 
     tick(station.place)
     assert [block.model_version for block in blocks_of(station)] == [2, 2]

@@ -41,6 +41,12 @@ def test_a_source_that_sends_no_metadata_is_not_a_new_one(reference):
     assert atypical(reference, batch(rows))["metadata"].sum() == 0
 
 
+def test_a_camera_that_has_gone_is_named_once_chance_cannot_explain_it(reference):
+    said = [drift_report(reference, batch(Birds().traffic(count, camera="A")[0])).notes for count in (8, 100)]
+
+    assert said == [(), ("camera B does not occur: 0 of 100, 50% of the reference.",)]
+
+
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_empty_and_tiny_batches_have_a_report(reference, count):
     report = drift_report(reference, batch(Birds().traffic(count)[0]))

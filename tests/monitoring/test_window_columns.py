@@ -12,19 +12,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from monitoring import log_columns
+from monitoring import log_columns, window_columns
 from monitoring.batch import batch_of
 from monitoring.coded import Coded, coded
 from monitoring.counting import count
+from monitoring.detectors.metadata import as_numbers
 from monitoring.gathering import gather
-from monitoring.log_columns import OTHER_VALUES, batch_in, metadata_in
+from monitoring.log_columns import OTHER_VALUES, CodedColumn, batch_in, metadata_in
 from monitoring.log_stretch import answers, new_stretch
 from monitoring.prediction_log import Cursor
 from monitoring.reduced import reduction
-from monitoring.signals import drift_report
+from monitoring.reference import NUMBER, Column
+from monitoring.signals import atypical, drift_report
 from monitoring.watch import tick
 from monitoring.watch_state import MOST_RECENT, Recent, WatchState
-from monitoring.window_columns import time_span
+from monitoring.window_columns import rounding, time_span
 from tests.monitoring.birds import BIRDS, EMBEDDING, bird_profile
 
 LOOK_AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -222,6 +224,39 @@ def test_a_column_of_very_many_values_is_bounded_and_the_rest_counted(open_stati
     assert len(tickets) == 151
     assert tickets[OTHER_VALUES] == 250
     assert sum(tickets.values()) == 400
+
+
+def test_a_number_of_very_many_values_is_rounded_and_none_of_them_is_taken_for_a_new_one(birds, monkeypatch):
+    """A sensor's reading is another one every time: beyond the values that are kept apart it stays a number."""
+    monkeypatch.setattr(log_columns, "_MOST_VALUES", 100)
+    chance = np.random.default_rng(0)
+    readings = [*chance.uniform(18, 25, 2_000).tolist(), 30.0, 1e12, -1e12]
+    column = Column(NUMBER, {}, low=17.9, high=25.1)
+    kept = CodedColumn(len(readings), rounding(column))
+    kept.put(0, coded([str(value) for value in readings]))
+
+    found = as_numbers(kept.whole(len(readings)))
+
+    np.testing.assert_allclose(found[:2_000], readings[:2_000], atol=7.2 / 1_000 + 1e-9)
+    assert [column.is_new(str(value)) for value in found[:2_000].tolist()] == [False] * 2_000
+    assert found[2_000:].tolist() == pytest.approx([30.0, 25.1 + 72, 17.9 - 72], abs=0.01)
+    assert [rounding(column)(text) for text in ("nan", "warm")] == [OTHER_VALUES] * 2
+
+
+def test_a_window_of_very_many_readings_is_compared_by_all_of_them(open_station, birds, monkeypatch):
+    monkeypatch.setattr(log_columns, "_MOST_VALUES", 40)
+    chance = np.random.default_rng(0)
+    profile = replace(bird_profile(), columns={"warmth": Column(NUMBER, {}, low=18.0, high=25.0)})
+    station = open_station(monitor__window=400)
+    rows = birds.traffic(400)[0]
+    station.arrive([replace(row, metadata={"warmth": str(chance.uniform(18, 25))}) for row in rows])
+
+    found = window_columns.read_window(
+        station.place.log.predictions, reduction(profile), Cursor(), Cursor({"worker-0": (10**9, 0)}), 10
+    )
+
+    assert atypical(profile, found.batch)["metadata"].sum() == 0
+    assert np.isfinite(as_numbers(found.batch.column("warmth"))).all()
 
 
 def test_a_summary_keeps_the_most_frequent_values_and_says_how_many_have_others(open_station, birds):

@@ -1,0 +1,31 @@
+"""Reading the surroundings: now and then, at a pace that never costs a look more than it is worth."""
+
+import logging
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from monitoring.arrival_rows import arrivals_of
+from monitoring.labelled_facts import labelled_facts
+from monitoring.surroundings import Surroundings
+from monitoring.watch_place import WatchPlace
+
+_log = logging.getLogger(__name__)
+
+_LEAST_PAUSE = timedelta(seconds=30)
+# A reading that takes a second is repeated after not less than a hundred: one processor in a hundred at most.
+_PAUSE_PER_READING = 100
+
+
+def read_surroundings(place: WatchPlace, version: int, before: Surroundings, at: datetime) -> Surroundings:
+    """As they are now where they are due, else as they were; whatever goes wrong with them, the look stands."""
+    if not before.is_due(version, at):
+        return before
+    began = time.monotonic()
+    try:
+        found = Surroundings(version, arrivals_of(place, at), labelled_facts(place, version, at))
+    except Exception:  # noqa: BLE001 - what stands beside a verdict is never worth the verdict
+        _log.exception("Arrivals and the completeness of labels could not be read")
+        found = before if before.version == version else Surroundings(version)
+    took = timedelta(seconds=time.monotonic() - began)
+    return replace(found, again_at=at + max(_LEAST_PAUSE, _PAUSE_PER_READING * took))
