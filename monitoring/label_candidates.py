@@ -13,6 +13,7 @@ from monitoring.coded import MISSING, Coded, CodedRows
 from monitoring.fresh_labels import of_new_source
 from monitoring.labels import Bools, Candidates
 from monitoring.log_columns import batch_in, metadata_in
+from monitoring.log_stretch import Stretch
 from monitoring.prediction_log import PLACE_OF, Cursor, PredictionLog, beyond
 from monitoring.reference import ReferenceProfile
 from monitoring.signals import atypical
@@ -122,18 +123,14 @@ def _scored(
 ) -> tuple[Bools, Floats]:
     """Whether each is atypical in one of the channels, and its entropy over the largest, 0..1."""
     drifted, uncertainty = np.zeros(rows.height, dtype=bool), np.full(rows.height, np.nan)
-    frame = log.predictions.scan()
-    assert frame is not None, "rows were read from it"
-    for start in range(0, rows.height, _PART):
-        part = rows.slice(start, _PART).select("date", *PLACE_OF)
-        whole = frame.filter(pl.col("date").is_in(part["date"].unique().to_list())).select(*PLACE_OF, *_WHOLE)
-        columns = part.lazy().join(whole, on=list(PLACE_OF), how="left", maintain_order="left").collect()
+    stretch = Stretch(log.predictions.scan(), rows.select(*PLACE_OF).with_row_index("row"))
+    # Segment by segment: a filter by days alone would read every embedding of the day for each part.
+    for columns in stretch.slices(_PART, _WHOLE):
         batch = batch_in(columns, len(profile.classes), profile.embedding_size)
-        scored = atypical(profile, batch)
-        span = slice(start, start + part.height)
+        scored, own = atypical(profile, batch), columns["row"].to_numpy()
         for channel in set(channels) & set(scored):
-            drifted[span] |= np.nan_to_num(scored[channel]) > 0
-        uncertainty[span] = batch.entropy / _largest_entropy(len(profile.classes))
+            drifted[own] |= np.nan_to_num(scored[channel]) > 0
+        uncertainty[own] = batch.entropy / _largest_entropy(len(profile.classes))
     return drifted, uncertainty
 
 

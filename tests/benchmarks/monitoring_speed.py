@@ -144,7 +144,7 @@ def _child(command: list[Any]) -> str:
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{done.stderr[-2_000:]}")
-    return done.stdout.splitlines()[-1]
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 def _draw(looks: list[dict[str, Any]], path: Path) -> None:
