@@ -4,7 +4,8 @@ import argparse
 import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,25 @@ def main() -> None:
 
 
 def markdown(section: Section) -> str:
-    """One part as people read it."""
-    rivals = list(dict.fromkeys(name for row in section.rows for name in row.others))
-    with_goals = any(row.goal for row in section.rows)
+    """One part as people read it: a table for each company of rivals."""
+    lines = [f"## {section.title}", ""]
+    for sentence in section.words:
+        lines += [sentence, ""]
+    for rivals, rows in groupby(section.rows, key=lambda row: tuple(row.others)):
+        lines += [*_table(rivals, list(rows)), ""]
+    return "\n".join(lines)
+
+
+def _table(rivals: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+    with_goals = any(row.goal for row in rows)
     heads = ["", "ours", *rivals, *(["goal", "met"] if with_goals else [])]
-    lines = [f"## {section.title}", "", *(f"{sentence}" for sentence in section.words), ""]
-    lines += [f"| {' | '.join(heads)} |", f"|---|{'---|' * (len(heads) - 1)}"]
-    for row in section.rows:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|---|{'---|' * (len(heads) - 1)}"
+    for row in rows:
         cells = [f"{row.what}, {row.unit}" if row.unit else row.what, _text(row.ours)]
-        cells += [_text(row.others[name]) if name in row.others else "" for name in rivals]
+        cells += [_text(row.others[name]) for name in rivals]
         cells += [row.goal, _met(row)] if with_goals else []
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        yield f"| {' | '.join(cells)} |"
 
 
 def _keep(part: str, section: Section) -> None:
