@@ -217,7 +217,7 @@ def _forget_everywhere(place: Workplace, one: Forgetting, images: Sequence[str])
     changed += drop_request(place.engine, name, one.prediction_id)
     predictions = [(datetime.fromisoformat(at), int(version)) for at, version in found["answered"]]
     pages = drop_window_pages(place.engine, place.objects, name, predictions)
-    changed += drop_contributor(place.engine, name, one.prediction_id, predictions)
+    changed += drop_contributor(place.engine, name, one.prediction_id)
     changed += len(pages) + drop_snapshots(place.settings.storage.home, name, pages)
     changed += pictures.forget_in_audits(place, [one.prediction_id, *images])
     if not images:

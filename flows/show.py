@@ -5,6 +5,7 @@ from datetime import datetime
 
 from rich import box
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -174,9 +175,9 @@ def show_seen(console: Console, seen: Seen, *, whole: bool = True) -> None:
     action = seen.action.replace("_", " ")
     console.print(f"[{_ACTION_STYLE.get(seen.action, '')}]{action}[/]", highlight=False)
     for reason in seen.reasons:
-        console.print(f"  {_plain(reason)}", highlight=False)
+        console.print(f"  {reason}", highlight=False, markup=False)
     for alarm in seen.alarms:
-        console.print(f"  alarm: {_plain(alarm)}", style="bold red", highlight=False)
+        console.print(f"  alarm: {alarm}", style="bold red", highlight=False, markup=False)
     if seen.windows:
         console.print(f"  windows closed: {', '.join(map(str, seen.windows))}", style="dim", highlight=False)
     if seen.page:
@@ -186,7 +187,7 @@ def show_seen(console: Console, seen: Seen, *, whole: bool = True) -> None:
     if whole and seen.would_change:
         console.print("What would change it", style="bold")
         for change in seen.would_change:
-            console.print(f"  {_plain(change)}", highlight=False)
+            console.print(f"  {change}", highlight=False, markup=False)
     if whole and seen.detectors:
         console.print(_evidence_table(seen))
 
@@ -196,10 +197,11 @@ def _evidence_table(seen: Seen) -> Table:
     for one in seen.detectors:
         state = _detector_state(one)
         figures = f"{one.units:,}", f"{one.log10_evidence:.1f}", f"{one.log10_threshold:.1f}"
-        shown.add_row(one.lane, one.detector, *figures, state)
+        # A detector may be named after a class, and classes are named by people: nothing of it is markup.
+        shown.add_row(Text(one.lane), Text(one.detector), *figures, state)
     for lane, words in seen.lanes.items():
         if not any(one.lane == lane for one in seen.detectors):
-            shown.add_row(lane, "–", "", "", "", Text(words, "dim"))
+            shown.add_row(Text(lane), "–", "", "", "", Text(words, "dim"))
     return shown
 
 
@@ -222,4 +224,4 @@ def show_checks(console: Console, checks: Iterable[Check]) -> bool:
 
 
 def _plain(words: str) -> str:
-    return words.replace("[", "\\[")
+    return escape(words)

@@ -24,7 +24,7 @@ def say(new_normal: str | None, resolved: str | None, *, as_json: bool) -> None:
         terminal.show_json(word)
     else:
         for line in _lines(word):
-            terminal.out.print(line, highlight=False)
+            terminal.out.print(line, highlight=False, markup=False)
 
 
 def _lines(word: Word) -> list[str]:

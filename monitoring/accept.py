@@ -27,7 +27,7 @@ from monitoring.block_rows import BlockChanges, drop_samples, load_blocks, write
 from monitoring.blocks import Block, block_seconds
 from monitoring.evidence import BLOCKS
 from monitoring.forgotten_normals import rows_key
-from monitoring.gathering import units_per_quarter
+from monitoring.gathering import evidence_per_quarter
 from monitoring.new_normal import fitted, usable
 from monitoring.reference import ReferenceProfile, load_profile
 from monitoring.watch_place import WatchPlace
@@ -200,7 +200,7 @@ def _begun(place: WatchPlace, before: WatchState, profile: ReferenceProfile, rea
         reason=reason,
         judged_errors=profile.judged_errors,
         settings=settings_of(place),
-        units_per_quarter=units_per_quarter(place.log),
+        units_per_quarter=evidence_per_quarter(place),
         last_number=before.evidence.last_number,
     )
     blank = WatchState()

@@ -15,6 +15,8 @@ _HOUR = timedelta(hours=1)
 _MOST_SOURCES = 200
 # A picture that comes again after a week is counted as new: what is looked for are loops, not anniversaries.
 _REPEATS_OVER = timedelta(days=7)
+# And of a busier week the newest so many files, which a few hundred megabytes hold.
+_MOST_COMPARED = 2_000_000
 
 
 def arrivals_of(place: WatchPlace, now: datetime) -> ArrivalReport:
@@ -70,8 +72,10 @@ def repeats(log: PredictionLog, now: datetime, newest: int, columns: Sequence[st
     if frame is None:
         return None
     lacks = [(_value(name) == "").alias(f"lacks {place}") for place, name in enumerate(columns)]
+    newer = frame.select("at").top_k(_MOST_COMPARED, by="at").select(pl.col("at").min())
     rows = (
-        frame.select("at", pl.col("image_sha256").hash().alias("file"), *lacks)
+        frame.filter(pl.col("at") >= newer.collect().item())
+        .select("at", pl.col("image_sha256").hash().alias("file"), *lacks)
         .sort("at")
         .with_columns((~pl.col("file").is_first_distinct()).alias("again"))
         .drop("file", "at")

@@ -139,9 +139,14 @@ def arrivals(
     notes = [*stopped, *_volume_notes(volume, stopped), *_silence_notes(silent, column)]
     if new:
         notes.append(
-            f"New in the last hours, and never before in {WEEKS} weeks: {column} = {', '.join(new[:_MOST_NAMED])}."
+            f"New in the last day, and not in the {_known(hourly)} before: {column} = {', '.join(new[:_MOST_NAMED])}."
         )
     return ArrivalReport((*notes, *_repeat_notes(repeats)), volume, silent, new, repeats)
+
+
+def _known(hourly: HourlyCounts) -> str:
+    days = max(1, round((len(hourly.counts) - 24) / 24))
+    return "day" if days == 1 else f"{days} days"
 
 
 def volume_of(hourly: HourlyCounts) -> Volume | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from monitoring.identification import ShiftReport
@@ -14,7 +15,7 @@ class EstimatedHarm:
 
     Attributes:
         windows: So many of the newest in a row have a valid estimate that lies below the reference by more than the
-            tolerance.
+            tolerance, and its interval wholly below.
         loss: By how much, in the newest of them, 0..1; None where there is none.
     """
 
@@ -42,5 +43,9 @@ def newest_shift(summaries: Sequence[Mapping[str, Any]]) -> ShiftReport | None:
 def _valid_loss(estimate: Any) -> float | None:
     if not isinstance(estimate, Mapping) or estimate.get("valid") is not True:
         return None
-    loss = (estimate.get("loss") or {}).get("value")
-    return float(loss) if isinstance(loss, int | float) else None
+    loss = estimate.get("loss")
+    value, low = (loss.get(end) for end in ("value", "low")) if isinstance(loss, Mapping) else (None, None)
+    if not (isinstance(value, int | float) and isinstance(low, int | float) and isfinite(value)):
+        return None
+    # A small window, or few held-out images, lies a few points lower by chance as often as not.
+    return float(value) if low > 0 else None

@@ -35,18 +35,25 @@ def drop_waiting_labels(engine: sa.Engine, name: str, identifier: str) -> int:
         return len(waiting) - len(left)
 
 
-def drop_contributor(engine: sa.Engine, name: str, identifier: str, predictions: Iterable[tuple[datetime, int]]) -> int:
-    """Take the id from those that the summaries of its windows name as strange, and say in how many it stood."""
-    table, changed = schema.windows, 0
+def drop_contributor(engine: sa.Engine, name: str, identifier: str) -> int:
+    """
+    Take the id from those that windows' summaries name as strange, and say in how many it stood.
+
+    Windows are searched by the id, for a prediction whose clock was wrong lies outside of its window's times. The
+    watcher's state moves on: a look that is under way and still has the prediction writes nothing.
+    """
+    table, states, changed = schema.windows, schema.watch_states, 0
+    holds = sa.cast(table.c.summary, sa.Text).contains(identifier, autoescape=True)
     with writing(engine) as connection:
-        for number in _windows_of(connection, name, predictions):
-            mine = (table.c.name == name) & (table.c.sequence == number)
-            summary = connection.execute(sa.select(table.c.summary).where(mine)).scalar() or {}
-            named = summary.get("contributors") or {}
+        rows = connection.execute(sa.select(table.c.sequence, table.c.summary).where(table.c.name == name, holds)).all()
+        for row in rows:
+            named = row.summary.get("contributors") or {}
             left = {signal: [one for one in ids if one != identifier] for signal, ids in named.items()}
             if left != named:
-                connection.execute(table.update().where(mine).values(summary={**summary, "contributors": left}))
+                mine = (table.c.name == name) & (table.c.sequence == row.sequence)
+                connection.execute(table.update().where(mine).values(summary={**row.summary, "contributors": left}))
                 changed += 1
+        connection.execute(states.update().where(states.c.name == name).values(sequence=states.c.sequence + 1))
     return changed
 
 

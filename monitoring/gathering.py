@@ -82,7 +82,7 @@ def gather(place: WatchPlace, champion: ModelVersion, profile: ReferenceProfile,
         state=state,
         arrivals=arrivals,
         labels=new_labels(place.log, state.labels_until, state.waiting),
-        units_per_quarter=_units(place) if begins else {},
+        units_per_quarter=evidence_per_quarter(place) if begins else {},
         answered=answers(place.engine, place.log, place.name),
     )
 
@@ -105,7 +105,8 @@ def new_labels(log: PredictionLog, cursor: Cursor, waiting: Sequence[Label]) -> 
     )
 
 
-def _units(place: WatchPlace) -> dict[str, float]:
+def evidence_per_quarter(place: WatchPlace) -> dict[str, float]:
+    """Predictions, and labels that may measure, in ninety days, at the rate of the last seven."""
     found = units_per_quarter(place.log)
     if not place.settings.monitor.feedback_is_random:
         # Only labels that the audit drew are evidence then.

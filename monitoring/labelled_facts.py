@@ -13,9 +13,9 @@ from monitoring.label_rows import requests
 from monitoring.maturity import maturity, maturity_curve
 from monitoring.performance_records import DrawnCut, WindowMaturity
 from monitoring.surroundings import LabelledFacts, WindowLabels
-from monitoring.timed_answers import TimedAnswers, moment, timed_answers
+from monitoring.timed_answers import COLUMNS, TimedAnswers, moment, timed_answers
 from monitoring.watch_place import WatchPlace
-from monitoring.windows import windows_since
+from monitoring.windows import window_spans
 
 _SINCE = timedelta(days=30)
 _MOST_WINDOWS = 10
@@ -27,7 +27,7 @@ def labelled_facts(place: WatchPlace, version: int, present: datetime) -> Labell
     """Of one version, from ids and times of at most thirty days and three million predictions, and the labels."""
     since = _since(place, present)
     asked = [one for one in requests(place.engine, place.name, (ANSWERED,)) if one.model_version == version]
-    frame = place.log.labelled(since=since.date())
+    frame = place.log.labelled(since.date(), COLUMNS)
     answers = timed_answers(frame.filter((pl.col("at") >= since) & (pl.col("model_version") == version)))
     arrivals = label_arrivals(place.log, since, version)
     return LabelledFacts(
@@ -62,12 +62,11 @@ def window_maturities(
 ) -> tuple[WindowMaturity, ...]:
     """The newest windows of a version, each with how complete its labels are."""
     curve = maturity_curve(arrivals.predicted_at, arrivals.labelled_at, present)
-    rows = [row for row in windows_since(place.engine, place.name, since) if row["model_version"] == version]
     found = []
-    for row in rows[-_MOST_WINDOWS:]:
-        inside = arrivals.between(row["started_at"], row["ended_at"])
+    for window in window_spans(place.engine, place.name, since, version, _MOST_WINDOWS):
+        inside = arrivals.between(window.started_at, window.ended_at)
         of_window = maturity(curve, inside.predicted_at, inside.labels, present)
-        found.append(WindowMaturity(row["sequence"], row["ended_at"], of_window))
+        found.append(WindowMaturity(window.sequence, window.ended_at, of_window))
     return tuple(found)
 
 

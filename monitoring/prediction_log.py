@@ -255,7 +255,7 @@ class PredictionLog:
         missing = [identifier for identifier in wanted if identifier not in found]
         return found | _by_id(frame, missing) if missing else found
 
-    def labelled(self, since: date | None = None) -> pl.DataFrame:
+    def labelled(self, since: date | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
         """
         Predictions joined to what they should have been: first prediction, last label of each id.
 
@@ -264,10 +264,12 @@ class PredictionLog:
 
         Args:
             since: only predictions of this day (UTC) or later.
+            columns: To be read, of those above; by default all.
         """
+        wanted = [name for name in _JOINED if name in columns or not columns]
         predictions, labels = self.predictions.scan(), self.labels.scan()
         if predictions is None or labels is None:
-            return pl.DataFrame(schema=_JOINED)
+            return pl.DataFrame(schema={name: _JOINED[name] for name in wanted})
         if since is not None:
             predictions = predictions.filter(pl.col("date") >= since.isoformat())
         last = (
@@ -277,7 +279,7 @@ class PredictionLog:
         )
         known = predictions.join(last.select("id"), on="id", how="semi")
         joined = _first(known).join(last, on="id", how="inner").sort("sequence", "id")
-        return joined.select(list(_JOINED)).collect()
+        return joined.select(wanted).collect()
 
     def last_labels(self, ids: Iterable[str] | None = None) -> dict[str, Label]:
         """The label that counts for each id, of all that have one or of these: the last by the server's sequence."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from monitoring.arrival_rows import arrivals_of
+from monitoring.arrivals import ArrivalReport
 from monitoring.labelled_facts import labelled_facts
 from monitoring.surroundings import Surroundings
 from monitoring.watch_place import WatchPlace
@@ -15,6 +16,9 @@ _log = logging.getLogger(__name__)
 _LEAST_PAUSE = timedelta(seconds=30)
 # A reading that takes a second is repeated after not less than a hundred: one processor in a hundred at most.
 _PAUSE_PER_READING = 100
+# Older than this, "nothing has arrived since" is no news any more.
+_MOST_PAUSE = timedelta(hours=1)
+_UNREAD = ArrivalReport(("Arrivals and the completeness of labels could not be read; the watcher's log has more.",))
 
 
 def read_surroundings(place: WatchPlace, version: int, before: Surroundings, at: datetime) -> Surroundings:
@@ -26,6 +30,6 @@ def read_surroundings(place: WatchPlace, version: int, before: Surroundings, at:
         found = Surroundings(version, arrivals_of(place, at), labelled_facts(place, version, at))
     except Exception:  # noqa: BLE001 - what stands beside a verdict is never worth the verdict
         _log.exception("Arrivals and the completeness of labels could not be read")
-        found = before if before.version == version else Surroundings(version)
+        found = Surroundings(version, _UNREAD)
     took = timedelta(seconds=time.monotonic() - began)
-    return replace(found, again_at=at + max(_LEAST_PAUSE, _PAUSE_PER_READING * took))
+    return replace(found, again_at=at + min(max(_LEAST_PAUSE, _PAUSE_PER_READING * took), _MOST_PAUSE))

@@ -63,6 +63,10 @@ class TimedAnswers:
         )
 
 
+# What is read of `PredictionLog.labelled()`; nothing else need be there.
+COLUMNS = ("id", "at", "model_version", "label", "confidence", "true_label", "labelled_at")
+
+
 def timed_answers(frame: pl.DataFrame) -> TimedAnswers:
     """The rows of `PredictionLog.labelled()`, in their order: as the labels came in."""
     told = frame.filter(pl.col("true_label").is_not_null() & pl.col("label").is_not_null())

@@ -10,7 +10,7 @@ from monitoring.arrivals import ArrivalReport
 from monitoring.distance_from_origin import DistanceFromOrigin
 from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.faults import Look
-from monitoring.identification import NONE, ShiftReport
+from monitoring.identification import NONE, UNKNOWN, ShiftReport
 
 NOTHING, LABEL_FIRST, FIX_INPUT, RETRAIN = "nothing", "label_first", "fix_input", "retrain"
 NOT_ENOUGH = "Not enough evidence yet"
@@ -277,7 +277,11 @@ def _region(situation: Situation) -> str:
 
 def _kind_of_shift(situation: Situation) -> list[str]:
     shift = situation.shift
-    return [] if shift is None or shift.kind == NONE else list(shift.words)
+    if shift is None or shift.kind == NONE:
+        return []
+    if shift.kind == UNKNOWN:
+        return [f"What kind of change this is cannot be told. {' '.join(shift.words)}"]
+    return list(shift.words)
 
 
 def _seen_beside(situation: Situation) -> list[str]:
@@ -295,7 +299,7 @@ def _seen_beside(situation: Situation) -> list[str]:
 def _estimated(situation: Situation) -> str:
     much = "" if situation.estimated_loss is None else f", in the newest by {situation.estimated_loss:.1%}"
     return (
-        f"Estimated harm: in {situation.estimated_loss_windows} windows in a row the estimated accuracy lies below "
+        f"Estimated harm: in the newest {situation.estimated_loss_windows} windows the estimated accuracy lies below "
         f"what is tolerated{much}. Concept drift is not excluded."
     )
 

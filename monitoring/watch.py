@@ -158,6 +158,8 @@ def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSo
 
 def _situation(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin | None) -> Situation:
     state, monitor = counted.state, place.settings.monitor
+    assert state.evidence is not None, "the evidence was begun"
+    version = state.evidence.model_version
     detectors = counted.evidence.detectors
     labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
     summaries = _newest_summaries(place, counted)
@@ -176,7 +178,7 @@ def _situation(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin |
         shift=newest_shift(summaries),
         arrivals=state.surroundings.arrivals,
         origin_distance=origin,
-        changed_since=changed_since(place, counted.alarms),
+        changed_since=changed_since(place, version, counted.alarms),
     )
 
 
@@ -187,7 +189,7 @@ def _newest_summaries(place: WatchPlace, counted: Counted) -> list[Mapping[str, 
     version = state.evidence.model_version
     new = [window.summary.to_json() for window in reversed(counted.windows) if window.model_version == version]
     before = newest_summaries(place.engine, place.name, version, state.windows_before, _MOST_SUMMARIES)
-    return [*new, *before]
+    return [*new, *before][:_MOST_SUMMARIES]
 
 
 def _rules(place: WatchPlace) -> TriageRules:

@@ -1,5 +1,6 @@
 """What one look leaves behind: all rows in one transaction, so that a look is written whole or not at all."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -19,12 +20,14 @@ from monitoring.counting import Alarm, Counted
 from monitoring.distance_from_origin import DistanceFromOrigin
 from monitoring.evidence import BLOCKS, GROSS
 from monitoring.label_rows import Labelling, write_labels
-from monitoring.performance import labelled_rows, performance
+from monitoring.performance import Performance, labelled_rows, performance
 from monitoring.silence import LANE as SILENCE
 from monitoring.triage import Verdict
 from monitoring.watch_place import WatchPlace
 from monitoring.watch_state import WatchState, store_state
-from monitoring.windows import Window, windows_since, with_labels
+from monitoring.windows import Window, WindowSpan, window_spans, with_labels
+
+_LABELLED_COLUMNS = ("id", "at", "model_version", "label", "true_label", "metadata")
 
 
 class LookedTwice(Exception):
@@ -63,10 +66,7 @@ def write_look(
             raise LookedTwice
         for window in counted.windows:
             connection.execute(schema.windows.insert().values(**window.row()))
-        for sequence, summary in rescored.items():
-            table = schema.windows
-            mine = (table.c.name == place.name) & (table.c.sequence == sequence)
-            connection.execute(table.update().where(mine).values(summary=dict(summary)))
+        _write_labelled(connection, place.name, rescored)
         write_blocks(connection, place.name, blocks)
         if labelling is not None:
             write_labels(connection, place.name, labelling, place.settings.labels.overdue_days)
@@ -116,42 +116,55 @@ def refused_at(engine: sa.Engine, since: datetime) -> datetime | None:
     return found
 
 
-def changed_since(place: WatchPlace, alarms: Sequence[Alarm]) -> dict[str, datetime]:
-    """Since when a detector of the blocks has lain far off, by the alarms that are open and those just raised."""
+def changed_since(place: WatchPlace, version: int, alarms: Sequence[Alarm]) -> dict[str, datetime]:
+    """Since when a detector of the blocks has lain far off under this version, by its newest alarm."""
     table = schema.alarms
     query = sa.select(table.c.detector, table.c.facts).where(
-        table.c.name == place.name, table.c.lane == BLOCKS, table.c.acted_on_at.is_(None)
+        table.c.name == place.name, table.c.lane == BLOCKS, table.c.model_version == version
     )
     with reading(place.engine) as connection:
-        told = [(row.detector, row.facts) for row in connection.execute(query)]
+        told = [(row.detector, row.facts) for row in connection.execute(query.order_by(table.c.at))]
     told += [(alarm.detector, alarm.facts) for alarm in alarms if alarm.lane == BLOCKS]
     return {
         detector: datetime.fromisoformat(facts["changed_since"]) for detector, facts in told if "changed_since" in facts
     }
 
 
-def _rescored(
-    place: WatchPlace, labelled: Sequence[Prediction], closed: Sequence[Window]
-) -> dict[int, Mapping[str, Any]]:
-    """Summaries with their labelled figures anew, of windows just closed and of those with new labels."""
+def _rescored(place: WatchPlace, labelled: Sequence[Prediction], closed: Sequence[Window]) -> dict[int, Performance]:
+    """What labels say of windows just closed, and of those with new labels."""
     times = [row.at for row in labelled] + [window.started_at for window in closed]
     if not times:
         return {}
-    rows = [*windows_since(place.engine, place.name, min(times)), *(window.row() for window in closed)]
-    if not rows:
+    new = [WindowSpan(one.sequence, one.model_version, one.started_at, one.ended_at) for one in closed]
+    known = window_spans(place.engine, place.name, min(times))
+    of_version: dict[int, list[datetime]] = {}
+    for row in sorted(labelled, key=lambda row: row.at):
+        of_version.setdefault(row.model_version, []).append(row.at)
+    touched = [one for one in known if _any_within(of_version.get(one.model_version, ()), one)]
+    wanted = [*touched, *new]
+    if not wanted:
         return {}
-    frame = place.log.labelled(since=min(row["started_at"] for row in rows).date())
-    new = {window.sequence for window in closed}
-    found: dict[int, Mapping[str, Any]] = {}
-    for row in rows:
-        first, last, version = row["started_at"], row["ended_at"], row["model_version"]
-        touched = any(first <= one.at <= last and one.model_version == version for one in labelled)
-        if touched or row["sequence"] in new:
-            inside = labelled_rows(frame.filter(frame["at"].is_between(first, last)), version)
-            if len(inside):
-                figures = performance(inside, place.settings.data.subgroups)
-                found[row["sequence"]] = with_labels(row["summary"], figures)
+    frame = place.log.labelled(min(one.started_at for one in wanted).date(), _LABELLED_COLUMNS)
+    found: dict[int, Performance] = {}
+    for one in wanted:
+        inside = labelled_rows(frame.filter(frame["at"].is_between(one.started_at, one.ended_at)), one.model_version)
+        if len(inside):
+            found[one.sequence] = performance(inside, place.settings.data.subgroups)
     return found
+
+
+def _any_within(ascending: Sequence[datetime], span: WindowSpan) -> bool:
+    first = bisect_left(ascending, span.started_at)
+    return first < len(ascending) and ascending[first] <= span.ended_at
+
+
+def _write_labelled(connection: sa.Connection, name: str, found: Mapping[int, Performance]) -> None:
+    """Into the summaries as they are now: since they were read another process may have added what it drew."""
+    table = schema.windows
+    for sequence, figures in found.items():
+        mine = (table.c.name == name) & (table.c.sequence == sequence)
+        summary = connection.execute(sa.select(table.c.summary).where(mine)).scalar_one()
+        connection.execute(table.update().where(mine).values(summary=with_labels(summary, figures)))
 
 
 def _write_verdict(

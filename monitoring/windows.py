@@ -98,6 +98,16 @@ class WindowSummary:
 
 
 @dataclass(frozen=True)
+class WindowSpan:
+    """When a window ran; both ends belong to it."""
+
+    sequence: int
+    model_version: int
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True)
 class Window:
     """
     Consecutive predictions of one model version.
@@ -235,9 +245,15 @@ def newest_summaries(engine: sa.Engine, name: str, version: int, after: int, mos
         return list(connection.execute(query).scalars())
 
 
-def windows_since(engine: sa.Engine, name: str, moment: datetime) -> list[Mapping[str, Any]]:
-    """Rows of windows that ended at or after `moment`, oldest first."""
+def window_spans(
+    engine: sa.Engine, name: str, moment: datetime, version: int | None = None, most: int | None = None
+) -> list[WindowSpan]:
+    """Of the windows that ended at or after `moment`, of one version and the newest so many if given; oldest first."""
     table = schema.windows
-    query = sa.select(table).where(table.c.name == name, table.c.ended_at >= moment).order_by(table.c.sequence)
+    mine = (table.c.name == name) & (table.c.ended_at >= moment)
+    if version is not None:
+        mine &= table.c.model_version == version
+    columns = (table.c.sequence, table.c.model_version, table.c.started_at, table.c.ended_at)
+    query = sa.select(*columns).where(mine).order_by(table.c.sequence.desc()).limit(most)
     with reading(engine) as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+        return [WindowSpan(*row) for row in connection.execute(query).all()][::-1]

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from infra import schema
+from infra.clock import now
 from infra.database import writing
 from infra.errors import UserError
 from infra.ledger import Ledger
@@ -226,3 +227,20 @@ def test_a_forgotten_prediction_leaves_the_profile_that_was_accepted(changed):
     assert profile.images == len(profile.batch) == word.rows - 1
     assert json.loads(place.objects.get(rows_key(word.profile_key))) == ids[:5] + ids[6:]
     assert forget_in_normals(place.engine, place.objects, place.name, ids[5]) == 0
+
+
+def test_after_a_word_volunteered_labels_do_not_raise_the_line_of_harm(open_station, birds):
+    station = open_station(monitor__burn_in_blocks=5, monitor__feedback_is_random="false")
+    rows, truths = birds.traffic(600)
+    station.arrive([replace(row, at=now() - timedelta(minutes=5)) for row in rows])
+    tick(station.place)
+    first = load_state(station.place.engine, station.place.name).evidence.units_per_quarter["labelled harm"]
+    strange = birds.traffic(200, strange=True)[0]
+    station.arrive([replace(row, at=now() - timedelta(minutes=1)) for row in strange])
+    tick(station.place)
+    station.label(rows, truths)
+
+    resolve(station.place, "the lens was cleaned", "ada")
+
+    after = load_state(station.place.engine, station.place.name).evidence.units_per_quarter["labelled harm"]
+    assert after == first

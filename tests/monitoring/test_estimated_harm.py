@@ -4,8 +4,8 @@ from monitoring.estimated_harm import EstimatedHarm, estimated_harm, newest_shif
 from monitoring.identification import ClassShare, ShiftReport
 
 
-def window(loss, *, valid=True):
-    return {"estimate": {"valid": valid, "loss": {"value": loss, "low": 0.0, "high": 0.3}}}
+def window(loss, *, valid=True, low=0.01):
+    return {"estimate": {"valid": valid, "loss": {"value": loss, "low": low, "high": 0.6}}}
 
 
 def test_the_newest_windows_in_a_row_that_lose_more_than_the_tolerance_are_counted():
@@ -20,6 +20,8 @@ def test_the_newest_windows_in_a_row_that_lose_more_than_the_tolerance_are_count
         window(0.02),
         window(0.5, valid=False),
         window(None),
+        window(float("nan")),
+        window(0.07, low=0.0),
         {},
         {"estimate": None},
         {"estimate": {"valid": True, "loss": None}},

@@ -129,7 +129,7 @@ def test_slow_change_with_an_estimated_loss_in_two_windows_retrains_once_labels_
     assert enough.starts_retrain
     assert enough.avoidable_error == 0.07
     assert (
-        "in 2 windows in a row the estimated accuracy lies below what is tolerated, in the newest by 7.0%"
+        "in the newest 2 windows the estimated accuracy lies below what is tolerated, in the newest by 7.0%"
         in (enough.reasons[0])
     )
 

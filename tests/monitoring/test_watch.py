@@ -7,7 +7,7 @@ from infra import schema
 from infra.database import writing
 from infra.jobs import claim_job, finish_job, jobs
 from infra.ledger import Ledger
-from monitoring import counting, gathering, history
+from monitoring import counting, gathering, history, watch_rows
 from monitoring.reference import save_profile
 from monitoring.watch import tick
 from monitoring.watch_state import load_state, store_state
@@ -307,3 +307,25 @@ def test_two_watchers_at_once_write_one_look(open_station, birds):
     assert len(first.windows) == 1
     assert not late
     assert load_state(station.place.engine, station.place.name).windows == 1
+
+
+def test_a_late_label_leaves_what_another_process_wrote_into_the_window(open_station, birds, monkeypatch):
+    station = open_station()
+    predictions, truths = birds.traffic(200)
+    station.arrive(predictions)
+    tick(station.place)
+    station.label(predictions[:50], truths[:50])
+    real = watch_rows.performance
+
+    def drawn_meanwhile(*arguments):
+        with writing(station.place.engine) as connection:
+            summary = connection.execute(sa.select(schema.windows.c.summary)).scalar_one()
+            connection.execute(schema.windows.update().values(summary={**summary, "evidently": {"rows": [1, 2]}}))
+        return real(*arguments)
+
+    monkeypatch.setattr(watch_rows, "performance", drawn_meanwhile)
+    tick(station.place)
+
+    (row,) = history.windows(station.place.engine, station.place.name)
+    assert row["summary"]["labelled"] == 50
+    assert row["summary"]["evidently"] == {"rows": [1, 2]}
