@@ -31,6 +31,8 @@ _READINESS = ("/readyz", "/v2/health/ready")
 _ALWAYS_ANSWERED = ("/livez", "/v2/health/live", "/metrics")
 # A request that was on its way when the door closed is here by now.
 _LINGER_S = 0.5
+# Of a caller who was let in at the last moment and has not said a word yet; on a busy machine that takes a while.
+_FIRST_WORD_S = 3.0
 _LOOK_S = 0.05
 _BODY_S = 2.0
 
@@ -96,6 +98,7 @@ class Drain:
             await self._pause(self._drain_s)
             await _stop_listening(server)
             await self._pause(_LINGER_S)
+            await self._hear_out(server)
             self.refusing = True
             patience = time.monotonic() + self._patience_s
             while self.in_hand and time.monotonic() < patience and not self._hurry.is_set():
@@ -104,6 +107,12 @@ class Drain:
                 logger.warning("stopping with %d requests unanswered", self.in_hand)
         finally:
             server.handle_exit(number, None)
+
+    async def _hear_out(self, server: uvicorn.Server) -> None:
+        """Wait, not for long, for the first request of connections that have had none."""
+        patience = time.monotonic() + _FIRST_WORD_S
+        while _any_silent(server) and time.monotonic() < patience and not self._hurry.is_set():
+            await self._pause(_LOOK_S)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -160,6 +169,10 @@ def _ask_to_leave(message: MutableMapping[str, Any]) -> None:
 def _server_behind(handler: Any) -> uvicorn.Server | None:
     server = getattr(handler, "__self__", None)
     return server if isinstance(server, uvicorn.Server) else None
+
+
+def _any_silent(server: uvicorn.Server) -> bool:
+    return any(getattr(one, "cycle", one) is None for one in server.server_state.connections)
 
 
 async def _stop_listening(server: uvicorn.Server) -> None:
