@@ -31,8 +31,9 @@ _READINESS = ("/readyz", "/v2/health/ready")
 _ALWAYS_ANSWERED = ("/livez", "/v2/health/live", "/metrics")
 # A request that was on its way when the door closed is here by now.
 _LINGER_S = 0.5
-# Of a caller who was let in at the last moment and has not said a word yet; on a busy machine that takes a while.
-_FIRST_WORD_S = 3.0
+# For a caller who was let in and is silent: one of the last moment, or one who keeps a connection and has not been asked
+# to leave. On a busy machine their next word takes a while.
+_SILENCE_S = 3.0
 _LOOK_S = 0.05
 _BODY_S = 2.0
 
@@ -98,20 +99,18 @@ class Drain:
             await self._pause(self._drain_s)
             await _stop_listening(server)
             await self._pause(_LINGER_S)
-            await self._hear_out(server)
+            silent_until = time.monotonic() + _SILENCE_S
+            await self._wait_while(lambda: _any_unheard(server), silent_until)
             self.refusing = True
-            patience = time.monotonic() + self._patience_s
-            while self.in_hand and time.monotonic() < patience and not self._hurry.is_set():
-                await self._pause(_LOOK_S)
+            await self._wait_while(lambda: bool(server.server_state.connections), silent_until)
+            await self._wait_while(lambda: self.in_hand > 0, time.monotonic() + self._patience_s)
             if self.in_hand:
                 logger.warning("stopping with %d requests unanswered", self.in_hand)
         finally:
             server.handle_exit(number, None)
 
-    async def _hear_out(self, server: uvicorn.Server) -> None:
-        """Wait, not for long, for the first request of connections that have had none."""
-        patience = time.monotonic() + _FIRST_WORD_S
-        while _any_silent(server) and time.monotonic() < patience and not self._hurry.is_set():
+    async def _wait_while(self, busy: Callable[[], bool], until: float) -> None:
+        while busy() and time.monotonic() < until and not self._hurry.is_set():
             await self._pause(_LOOK_S)
 
     async def _pause(self, seconds: float) -> None:
@@ -171,7 +170,8 @@ def _server_behind(handler: Any) -> uvicorn.Server | None:
     return server if isinstance(server, uvicorn.Server) else None
 
 
-def _any_silent(server: uvicorn.Server) -> bool:
+def _any_unheard(server: uvicorn.Server) -> bool:
+    """Whether a connection has had no request yet."""
     return any(getattr(one, "cycle", one) is None for one in server.server_state.connections)
 
 
