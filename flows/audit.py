@@ -18,12 +18,12 @@ from infra.ledger import append_within
 from infra.objects import ObjectMissing
 from models.artifact import read_artifact
 from models.registry import ModelVersion
-from monitoring.audit_page import AuditFindings, render_audit_html
-from monitoring.audit_rows import LabelBasis, basis_of, drawn_ids, labelled_answers, only
 from monitoring.bias import ALIKE, DIFFERS, UNDECIDED, BiasReport, bias_report
-from monitoring.labelled_answers import LabelledAnswers
 from monitoring.prediction_log import image_key
+from monitoring.quality.labelled import LabelledAnswers
 from monitoring.slices import WeakSlices, weak_slices
+from monitoring.subgroups.page import AuditFindings, render_audit_html
+from monitoring.subgroups.rows import LabelBasis, basis_of, drawn_ids, labelled_answers, only
 
 
 @dataclass(frozen=True)

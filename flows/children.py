@@ -107,7 +107,7 @@ def evidently_ui(settings: Settings) -> Child:
     host, port = settings.console.host, settings.monitor.evidently_port
     return Child(
         name="evidently",
-        argv=_module("monitoring.evidently_ui"),
+        argv=_module("monitoring.evidently_pages.ui"),
         # Not asked whether it is well: the first question loads a library of hundreds of megabytes.
         listens=(Listener(host, port, "monitor.evidently_port"),),
     )

@@ -141,7 +141,7 @@ def skip(
 
     Example: kedge labels skip 0198f3a2-7c1e-7d53-9d0a-5b8f4f6a2c11
     """
-    from monitoring.label_rows import skip as skip_now
+    from monitoring.labelling.rows import skip as skip_now
 
     place = terminal.place()
     skipped = skip_now(place.engine, place.settings.project.name, ids)

@@ -23,7 +23,7 @@ def performance(
     """
     from flows.performing import performing
     from flows.show_performance import show_performance
-    from monitoring.performance_records import to_json
+    from monitoring.quality.records import to_json
 
     found = performing(terminal.place(), _day(since))
     if as_json:

@@ -24,17 +24,17 @@ from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.forgettings import Forgetting, ask_to_forget, finish_forgetting, note_step, open_forgettings
-from monitoring.block_rows import forget_in_blocks
-from monitoring.evidently_place import drop_snapshots
-from monitoring.forgotten_normals import forget_in_normals
-from monitoring.forgotten_pages import (
+from monitoring.blocks.rows import forget_in_blocks
+from monitoring.evidently_pages.place import drop_snapshots
+from monitoring.forgetting.normals import forget_in_normals
+from monitoring.forgetting.pages import (
     drop_contributor,
     drop_reference_image,
     drop_waiting_labels,
     drop_window_pages,
 )
-from monitoring.forgotten_rows import Traces, erase, traces_of, uses_of_images
-from monitoring.label_keeping import drop_request, was_exported
+from monitoring.forgetting.rows import Traces, erase, traces_of, uses_of_images
+from monitoring.labelling.keeping import drop_request, was_exported
 from monitoring.prediction_log import image_key
 
 _TRAINING_PARTS = ("train", "select")

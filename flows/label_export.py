@@ -16,10 +16,10 @@ from infra.clock import now
 from infra.errors import UserError
 from infra.files import write_atomically
 from infra.objects import ObjectMissing
-from monitoring.label_requests import ASKED, OVERDUE, STRATA, LabelRequest
-from monitoring.label_responses import StratumResponse, responses, why
-from monitoring.label_rows import not_kept, note_exported, requests
-from monitoring.label_studio import Task, interface
+from monitoring.labelling.label_studio import Task, interface
+from monitoring.labelling.requests import ASKED, OVERDUE, STRATA, LabelRequest
+from monitoring.labelling.responses import StratumResponse, responses, why
+from monitoring.labelling.rows import not_kept, note_exported, requests
 from monitoring.prediction_log import image_key
 
 _WEEK = timedelta(days=7)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import UserError
-from monitoring.label_studio import IDENTIFIER, read_export
+from monitoring.labelling.label_studio import IDENTIFIER, read_export
 
 # Written by `kedge labels export`; its rows may wait for their label, and its texts are guarded (see `guarded`).
 COLUMNS = ("id", "label", "labelled_by", "image", "answer", "confidence", "why", "stratum", "probability")

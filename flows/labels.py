@@ -10,7 +10,7 @@ from flows.workplace import Workplace
 from infra.clock import now
 from infra.files import sha256_of
 from models.prediction import Label
-from monitoring.label_rows import skip
+from monitoring.labelling.rows import skip
 
 _NAMED = 5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.workplace import Workplace
 from infra.jobs import OPEN, Job, jobs
-from monitoring.image_keeping import Pins
+from monitoring.log.image_keeping import Pins
 from monitoring.prediction_log import image_key
 
 PARTS = ("train", "select", "judge_old", "judge_recent")

@@ -9,8 +9,8 @@ from flows.workplace import Workplace
 from models.examples import Example
 from models.registry import ModelVersion
 from models.runtime import Runtime
-from monitoring.reference import ReferenceProfile, save_profile
-from monitoring.reference_build import build, judged_errors
+from monitoring.reference.build import build, judged_errors
+from monitoring.reference.profile import ReferenceProfile, save_profile
 
 
 def write_profile(

@@ -7,11 +7,11 @@ from rich.text import Text
 
 from flows.audit import Audit
 from flows.show import table
-from monitoring.audit_page import worst_first
 from monitoring.bias import ALIKE, DIFFERS, HIDDEN, JUDGED_FROM, UNDECIDED, GroupBias
 from monitoring.performance import Interval
-from monitoring.subgroup_columns import SHOWN_FROM
-from monitoring.subgroup_rates import ACCURACY, CALIBRATION, RECALL
+from monitoring.subgroups.columns import SHOWN_FROM
+from monitoring.subgroups.page import worst_first
+from monitoring.subgroups.rates import ACCURACY, CALIBRATION, RECALL
 
 _STYLES = {DIFFERS: "bold red", UNDECIDED: "yellow", HIDDEN: "dim"}
 _CROSSED = ((ALIKE, "without a difference"), (UNDECIDED, "undecided"))

@@ -9,7 +9,7 @@ from rich.text import Text
 from flows.kept_labels import KeptLabel
 from flows.label_export import Exported, NextLabels
 from flows.show import ago, table
-from monitoring.label_responses import StratumResponse
+from monitoring.labelling.responses import StratumResponse
 
 _LEAST_RESPONSE = 0.8
 _MOST_CLASSES = 20

@@ -12,8 +12,8 @@ from models.registry import title_of
 from monitoring.estimates.corrected import CORRECTED, NONE, Corrected
 from monitoring.estimates.estimate import Estimate
 from monitoring.performance import Interval
-from monitoring.performance_over_time import Period
-from monitoring.performance_records import PerformanceReport, WithLabels
+from monitoring.quality.over_time import Period
+from monitoring.quality.records import PerformanceReport, WithLabels
 
 _MOST_CLASSES, _MOST_DAYS = 12, 10
 

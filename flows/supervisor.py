@@ -31,7 +31,7 @@ from infra.clock import now
 from infra.database import open_database
 from infra.errors import UserError
 from infra.settings import Settings
-from monitoring.silence import check_silence
+from monitoring.watching.silence import check_silence
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2

@@ -14,9 +14,9 @@ from infra.errors import UserError
 from infra.forgettings import STREAM, open_forgettings
 from infra.settings import Settings
 from infra.tables import Table, before
-from monitoring.image_keeping import evict, gather_images
-from monitoring.label_keeping import count_before, drop_before
-from monitoring.retention import Evictions, ImageRules, decide, first_day_kept
+from monitoring.labelling.keeping import count_before, drop_before
+from monitoring.log.image_keeping import evict, gather_images
+from monitoring.log.retention import Evictions, ImageRules, decide, first_day_kept
 
 _log = logging.getLogger(__name__)
 _TOLD_EVERY = 100

@@ -12,7 +12,7 @@ from models import rollouts
 from models.registry import title_of
 from models.rollouts import CANARY, Rollout
 from monitoring.comparison import Comparison, compare_canary, compare_shadow
-from monitoring.trial_rows import answer_rows, shadow_rows
+from monitoring.log.trials import answer_rows, shadow_rows
 
 _POLL_S = 0.1
 

@@ -3,7 +3,7 @@
 from flows import terminal
 from flows.watching import watch_place
 from infra.errors import UserError
-from monitoring.accept import Word, accept_as_normal, resolve
+from monitoring.watching.accept import Word, accept_as_normal, resolve
 
 
 def say(new_normal: str | None, resolved: str | None, *, as_json: bool) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from flows.overrides import Overrides
-from infra import schema
-from infra.database import open_database, reading, writing
+from infra.database import open_database
 from infra.ledger import Ledger
 from infra.objects import ObjectStore, open_objects
+from infra.secret_keys import secret_key
 from infra.settings import Settings, load
 from models.registry import Registry
 from monitoring.prediction_log import PredictionLog
@@ -71,17 +71,7 @@ def role_key(engine: sa.Engine, suits: Callable[[bytes], bool] = lambda key: Tru
     suits: asked of a key that is being made. Of twenty images of a class, chance alone leaves one time in thirteen
         none to select or none to judge; several keys are drawn until one suits, or the last is taken.
     """
-    table = schema.keys
-    query = sa.select(table.c.value).where(table.c.name == _ROLE_KEY)
-    with reading(engine) as connection:
-        found = connection.execute(query).scalar()
-    if found is None:
-        with writing(engine) as connection:
-            found = connection.execute(query).scalar()
-            if found is None:
-                found = _drawn_key(suits).hex()
-                connection.execute(table.insert().values(name=_ROLE_KEY, value=found))
-    return bytes.fromhex(found)
+    return secret_key(engine, _ROLE_KEY, lambda: _drawn_key(suits))
 
 
 def _drawn_key(suits: Callable[[bytes], bool]) -> bytes:

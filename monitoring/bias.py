@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.labelled_answers import LabelledAnswers
+from monitoring.quality.labelled import LabelledAnswers
 from monitoring.short_names import short
-from monitoring.subgroup_bootstrap import RESAMPLES, Resampled, resampled
-from monitoring.subgroup_columns import CROSS, SHOWN_FROM, Division, divided
-from monitoring.subgroup_differences import JUDGED, Difference, class_differences, mean_differences
-from monitoring.subgroup_rates import CALIBRATION, RECALL, SELECTION, Counts, counted_classes
-from monitoring.subgroup_tests import holm, metric_p_value
+from monitoring.subgroups.bootstrap import RESAMPLES, Resampled, resampled
+from monitoring.subgroups.columns import CROSS, SHOWN_FROM, Division, divided
+from monitoring.subgroups.differences import JUDGED, Difference, class_differences, mean_differences
+from monitoring.subgroups.permutation_tests import holm, metric_p_value
+from monitoring.subgroups.rates import CALIBRATION, RECALL, SELECTION, Counts, counted_classes
 
 JUDGED_FROM, JUDGED_FROM_UNITS = 200, 30
 LEVEL, FOUR_FIFTHS = 0.05, 0.8

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from monitoring.batch import Floats
+from monitoring.watching.batch import Floats
 
 _LEAST_PROBABILITY = 1e-7
 _MOST_STEPS, _STILL = 300, 1e-5

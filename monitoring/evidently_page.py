@@ -22,10 +22,10 @@ from infra.database import open_database
 from infra.heartbeat import beating
 from infra.objects import ObjectStore, open_objects
 from infra.settings import load
-from monitoring.evidently_figures import subgroups_of
-from monitoring.evidently_place import drop_snapshots
-from monitoring.evidently_report import draw_report
-from monitoring.evidently_workspace import keep_snapshot
+from monitoring.evidently_pages.figures import subgroups_of
+from monitoring.evidently_pages.place import drop_snapshots
+from monitoring.evidently_pages.report import draw_report
+from monitoring.evidently_pages.workspace import keep_snapshot
 from monitoring.window_report import WantedPage, facts_of, note_page, wanted_pages
 
 _log = logging.getLogger(__name__)

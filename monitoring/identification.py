@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.adjusted_reference import Rows, class_weights, difference, drawn, fourier_features, p_value
-from monitoring.batch import Batch, Floats, entropy_of
 from monitoring.class_prior import calibration, gained, priors
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.adjusted import Rows, class_weights, difference, drawn, fourier_features, p_value
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch, Floats, entropy_of
 
 NONE, LABEL, COVARIATE, BOTH = "no shift", "label shift", "covariate shift", "label and covariate shift"
 UNKNOWN = "not enough evidence"

@@ -15,8 +15,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Floats
-from monitoring.label_requests import ASKED, AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN, LabelRequest
+from monitoring.labelling.requests import ASKED, AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN, LabelRequest
+from monitoring.watching.batch import Floats
 
 POLICY = "poisson-1"
 # How the labels that are asked for on purpose are shared out; what one stratum cannot use goes to the next.

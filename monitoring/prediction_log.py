@@ -1,8 +1,7 @@
 """The prediction log: every answer and every label, in two tables that grow without end."""
 
-import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -14,109 +13,12 @@ from infra.clock import time_of_id
 from infra.settings_sections import StorageSettings
 from infra.tables import Table
 from models.prediction import Label, Prediction, ShadowAnswer
+from monitoring.log.cursor import BEGINNING, PLACE_OF, Cursor, Place
+from monitoring.log.order import beyond, merged
+from monitoring.log.rows import JOINED, LABELS, PREDICTIONS, SHADOWS, predictions_in
 
-Position = tuple[int, int]  # segment, place within it
-
-_TIME = pl.Datetime("us", "UTC")
-_FLOATS = pl.List(pl.Float32)
-_PLACE: dict[str, Any] = {"date": pl.String(), "spool": pl.String(), "segment": pl.Int64(), "position": pl.Int32()}
-_PREDICTIONS: dict[str, Any] = {
-    "id": pl.String(),
-    "at": _TIME,
-    "model_version": pl.Int32(),
-    "label": pl.String(),
-    "confidence": pl.Float32(),
-    "probabilities": _FLOATS,
-    "embedding": _FLOATS,
-    "statistics": _FLOATS,
-    "image_sha256": pl.String(),
-    "image_width": pl.Int32(),
-    "image_height": pl.Int32(),
-    "image_format": pl.String(),
-    "image_bytes": pl.Int64(),
-    "image_kept": pl.Boolean(),
-    "metadata": pl.String(),
-    "repeated": pl.Boolean(),
-    "forward_ms": pl.Float32(),
-    **_PLACE,
-}
-_SHADOWS: dict[str, Any] = {
-    "id": pl.String(),
-    "at": _TIME,
-    "champion_version": pl.Int32(),
-    "champion_label": pl.String(),
-    "champion_confidence": pl.Float32(),
-    "champion_forward_ms": pl.Float32(),
-    "version": pl.Int32(),
-    "label": pl.String(),
-    "confidence": pl.Float32(),
-    "forward_ms": pl.Float32(),
-    "metadata": pl.String(),
-    **_PLACE,
-}
-_LABELS: dict[str, Any] = {
-    "id": pl.String(),
-    "label": pl.String(),
-    "at": _TIME,
-    "labelled_by": pl.String(),
-    "sequence": pl.Int64(),
-    **_PLACE,
-}
-PLACE_OF = ("spool", "segment", "position")  # the columns that tell one row from every other
-_ORDER = ("settled_at", *PLACE_OF)
 # A slot's rows lie in files of their own, so that reading what is new of one slot never opens another's.
 _PARTITIONS = ("date", "spool")
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """
-    How far a reader has come: for each spool, the place of the last row it took. Empty: from the beginning.
-
-    Attributes:
-        places: spool to (segment, position).
-    """
-
-    places: Mapping[str, Position] = field(default_factory=dict)
-
-    def past(self, rows: Sequence["Place"]) -> "Cursor":
-        """The cursor after these rows, which must be a beginning of a slice that this cursor gave."""
-        places = dict(self.places)
-        for row in rows:
-            places[row.spool] = max(places.get(row.spool, (-1, -1)), (row.segment, row.position))
-        return Cursor(places)
-
-    def past_frame(self, rows: pl.DataFrame) -> "Cursor":
-        """The same of rows as columns, of which only their places are looked at."""
-        ordered = rows.sort("segment", "position")
-        last = ordered.group_by("spool").agg(pl.col("segment").last(), pl.col("position").last())
-        places = dict(self.places)
-        for spool, segment, position in last.iter_rows():
-            places[spool] = max(places.get(spool, (-1, -1)), (segment, position))
-        return Cursor(places)
-
-    def or_later(self, other: "Cursor") -> "Cursor":
-        """The later place of either, for each spool."""
-        places = dict(self.places)
-        for spool, place in other.places.items():
-            places[spool] = max(places.get(spool, (-1, -1)), place)
-        return Cursor(places)
-
-    def to_json(self) -> dict[str, list[int]]:
-        return {spool: list(place) for spool, place in sorted(self.places.items())}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Sequence[int]]) -> "Cursor":
-        return cls({spool: (int(segment), int(position)) for spool, (segment, position) in value.items()})
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a prediction or label lies."""
-
-    spool: str
-    segment: int
-    position: int
 
 
 @dataclass(frozen=True)
@@ -152,9 +54,9 @@ class PredictionLog:
     """Appends by segment, exactly once; reads what is new, what was labelled, and what an id was answered."""
 
     def __init__(self, storage: StorageSettings) -> None:
-        self.predictions = Table(storage, "predictions", _PREDICTIONS, _PARTITIONS)
-        self.labels = Table(storage, "labels", _LABELS, _PARTITIONS)
-        self.shadows = Table(storage, "shadows", _SHADOWS, _PARTITIONS)
+        self.predictions = Table(storage, "predictions", PREDICTIONS, _PARTITIONS)
+        self.labels = Table(storage, "labels", LABELS, _PARTITIONS)
+        self.shadows = Table(storage, "shadows", SHADOWS, _PARTITIONS)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -184,12 +86,12 @@ class PredictionLog:
             }
             for position, prediction in records
         ]
-        return self.predictions.append_once(app_id, version, pl.DataFrame(rows, schema=_PREDICTIONS))
+        return self.predictions.append_once(app_id, version, pl.DataFrame(rows, schema=PREDICTIONS))
 
     def append_labels(self, app_id: str, version: int, records: Sequence[tuple[int, Label]]) -> bool:
         """The same for one segment's labels."""
         rows = [{**_fields(label), **_place(label, app_id, version, position)} for position, label in records]
-        return self.labels.append_once(app_id, version, pl.DataFrame(rows, schema=_LABELS))
+        return self.labels.append_once(app_id, version, pl.DataFrame(rows, schema=LABELS))
 
     def append_shadows(self, app_id: str, version: int, records: Sequence[tuple[int, ShadowAnswer]]) -> bool:
         """The same for what a shadow answered."""
@@ -201,9 +103,9 @@ class PredictionLog:
             }
             for position, answer in records
         ]
-        return self.shadows.append_once(app_id, version, pl.DataFrame(rows, schema=_SHADOWS))
+        return self.shadows.append_once(app_id, version, pl.DataFrame(rows, schema=SHADOWS))
 
-    def new_predictions(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LogSlice:
+    def new_predictions(self, cursor: Cursor = BEGINNING, *, most_rows: int = 100_000) -> LogSlice:
         """
         The predictions beyond the cursor, without those whose id had been answered before.
 
@@ -218,7 +120,7 @@ class PredictionLog:
         if frame is None:
             return LogSlice((), (), cursor, cursor)
         # Which rows come first is decided on three small columns; only those are then read in full.
-        chosen = merged(frame.select("at", *_PLACE).collect()).head(most_rows)
+        chosen = merged(frame.select("at", "date", *PLACE_OF).collect()).head(most_rows)
         if chosen.is_empty():
             return LogSlice((), (), cursor, cursor)
         whole = (
@@ -233,7 +135,7 @@ class PredictionLog:
         first = ordered.filter(~pl.col("repeated")).unique("id", keep="first", maintain_order=True)
         return LogSlice(predictions_in(first), _places(first), end, cursor)
 
-    def new_labels(self, cursor: Cursor = Cursor(), *, most_rows: int = 100_000) -> LabelSlice:
+    def new_labels(self, cursor: Cursor = BEGINNING, *, most_rows: int = 100_000) -> LabelSlice:
         """The labels beyond the cursor, every one of them: which counts for an id is for the reader to say."""
         frame = beyond(self.labels.scan(), cursor)
         if frame is None:
@@ -266,10 +168,10 @@ class PredictionLog:
             since: only predictions of this day (UTC) or later.
             columns: To be read, of those above; by default all.
         """
-        wanted = [name for name in _JOINED if name in columns or not columns]
+        wanted = [name for name in JOINED if name in columns or not columns]
         predictions, labels = self.predictions.scan(), self.labels.scan()
         if predictions is None or labels is None:
-            return pl.DataFrame(schema={name: _JOINED[name] for name in wanted})
+            return pl.DataFrame(schema={name: JOINED[name] for name in wanted})
         if since is not None:
             predictions = predictions.filter(pl.col("date") >= since.isoformat())
         last = (
@@ -356,52 +258,6 @@ def image_key(sha256: str) -> str:
     return f"images/{sha256[:2]}/{sha256}"
 
 
-_JOINED: dict[str, Any] = _PREDICTIONS | {
-    "true_label": pl.String(),
-    "labelled_at": _TIME,
-    "labelled_by": pl.String(),
-    "sequence": pl.Int64(),
-}
-
-
-def beyond(frame: pl.LazyFrame | None, cursor: Cursor) -> pl.LazyFrame | None:
-    """Rows beyond the cursor's places, all those of spools that it does not know among them."""
-    if frame is None or not cursor.places:
-        return frame
-    # One filter a spool, on a partition column: files of what was read before are not even opened.
-    parts = [frame.filter(~pl.col("spool").is_in(list(cursor.places)))]
-    for spool, (segment, position) in cursor.places.items():
-        later = (pl.col("segment") > segment) | ((pl.col("segment") == segment) & (pl.col("position") > position))
-        parts.append(frame.filter((pl.col("spool") == spool) & (pl.col("segment") >= segment)).filter(later))
-    return pl.concat(parts)
-
-
-def between(frame: pl.LazyFrame | None, start: Cursor, end: Cursor) -> pl.LazyFrame | None:
-    """Rows beyond the places of `start` and up to those of `end`; none of a spool that `end` does not know."""
-    if frame is None:
-        return None
-    segment_of, position_of = pl.col("segment"), pl.col("position")
-    parts = [frame.head(0)]
-    for spool, (segment, position) in end.places.items():
-        first, after = start.places.get(spool, (-1, -1))
-        # The plain bounds come first: by them alone whole files are passed over.
-        mine = frame.filter((pl.col("spool") == spool) & segment_of.is_between(first, segment))
-        later = (segment_of > first) | (position_of > after)
-        parts.append(mine.filter(later & ((segment_of < segment) | (position_of <= position))))
-    return pl.concat(parts)
-
-
-def merged(frame: pl.DataFrame) -> pl.DataFrame:
-    """
-    Rows of several spools in the order in which they count, with the time that orders them as `settled_at`.
-
-    That is the running maximum of the times within each spool: a clock that jumps back disturbs no spool's order, and
-    one that is ahead puts its spool's rows behind those that are read with them, and hides none.
-    """
-    settled = pl.col("at").cum_max().over("spool").alias("settled_at")
-    return frame.sort("spool", "segment", "position").with_columns(settled).sort(_ORDER)
-
-
 def _first(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.sort("at", "spool", "segment", "position").unique("id", keep="first", maintain_order=True)
 
@@ -421,23 +277,6 @@ def _place(record: Prediction | Label | ShadowAnswer, spool: str, segment: int, 
 def _list(values: Any) -> list[float]:
     floats: list[float] = np.asarray(values, dtype=np.float32).tolist()
     return floats
-
-
-def predictions_in(frame: pl.DataFrame) -> tuple[Prediction, ...]:
-    """Rows of the table of predictions as records, for the few that are looked at one by one."""
-    names = [field.name for field in dataclasses.fields(Prediction)]
-    columns: list[Any] = []
-    for name in names:
-        column = frame[name]
-        if name == "embedding":
-            columns.append([None if item is None else item.to_numpy() for item in column])
-        elif name in ("probabilities", "statistics"):
-            columns.append([tuple(item) for item in column.to_list()])
-        elif name == "metadata":
-            columns.append([json.loads(text) for text in column])
-        else:
-            columns.append(column.to_list())
-    return tuple(Prediction(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
 
 def _labels(frame: pl.DataFrame) -> tuple[Label, ...]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Batch, Floats
-from monitoring.coded import MISSING, Coded
 from monitoring.detectors.detecting import Detected, detect
 from monitoring.detectors.detection import Detection
 from monitoring.detectors.whole_window import WindowTest, compare_window
 from monitoring.evidence import CHANNELS
-from monitoring.reference import CATEGORY, IDENTIFIER, Column, ReferenceProfile, largest_deviation
+from monitoring.reference.coded import MISSING, Coded
+from monitoring.reference.profile import CATEGORY, IDENTIFIER, Column, ReferenceProfile, largest_deviation
+from monitoring.watching.batch import Batch, Floats
 
 _PICTURE, _EMBEDDING, _UNCERTAINTY, _METADATA = CHANNELS
 _LEAST_ROWS = 5

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeRegressor
 
-from monitoring.labelled_answers import Codes, Floats, LabelledAnswers
 from monitoring.performance import Interval, share
-from monitoring.slice_rules import Condition, Feature, features_of, holds
-from monitoring.subgroup_tests import permutation_p_value
+from monitoring.quality.labelled import Codes, Floats, LabelledAnswers
+from monitoring.subgroups.permutation_tests import permutation_p_value
+from monitoring.subgroups.slice_rules import Condition, Feature, features_of, holds
 
 LEAST_IMAGES = 30
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from monitoring.arrivals import ArrivalReport
-from monitoring.distance_from_origin import DistanceFromOrigin
+from monitoring.blocks.distance_from_origin import DistanceFromOrigin
 from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
-from monitoring.faults import Look
 from monitoring.identification import NONE, UNKNOWN, ShiftReport
+from monitoring.incoming.faults import Look
+from monitoring.incoming.volume import ArrivalReport
 
 NOTHING, LABEL_FIRST, FIX_INPUT, RETRAIN = "nothing", "label_first", "fix_input", "retrain"
 NOT_ENOUGH = "Not enough evidence yet"

@@ -15,23 +15,23 @@ from infra.clock import now
 from infra.database import writing
 from models.registry import ModelVersion
 from monitoring import evidence, triage
-from monitoring.block_following import follow_blocks
-from monitoring.block_rows import BlockChanges
-from monitoring.counting import Alarm, Counted, count
-from monitoring.distance_from_origin import DistanceFromOrigin, distance_of
-from monitoring.estimated_harm import estimated_harm, newest_shift
+from monitoring.blocks.distance_from_origin import DistanceFromOrigin, distance_of
+from monitoring.blocks.following import follow_blocks
+from monitoring.blocks.rows import BlockChanges
 from monitoring.evidence import Evidence
-from monitoring.fresh_labels import labels_so_far
-from monitoring.gathering import Gathered, gather
-from monitoring.label_planning import plan_labels
-from monitoring.label_rows import Labelling
-from monitoring.prediction_log import predictions_in
-from monitoring.reference import load_profile
-from monitoring.surroundings_rows import read_surroundings
+from monitoring.labelling.fresh import labels_so_far
+from monitoring.labelling.planning import plan_labels
+from monitoring.labelling.rows import Labelling
+from monitoring.log.rows import predictions_in
+from monitoring.reference.profile import load_profile
 from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
-from monitoring.watch_place import WatchPlace
-from monitoring.watch_rows import LookedTwice, changed_since, refused_at, write_beat, write_look, write_verdict_alone
-from monitoring.watch_state import WatchState, load_state, store_report_time
+from monitoring.watching.counting import Alarm, Counted, count
+from monitoring.watching.estimated_harm import estimated_harm, newest_shift
+from monitoring.watching.gathering import Gathered, gather
+from monitoring.watching.place import WatchPlace
+from monitoring.watching.rows import LookedTwice, changed_since, refused_at, write_beat, write_look, write_verdict_alone
+from monitoring.watching.state import WatchState, load_state, store_report_time
+from monitoring.watching.surroundings_rows import read_surroundings
 from monitoring.window_report import ask_for_page
 from monitoring.windows import Window, newest_summaries
 

@@ -9,13 +9,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from infra.tables import Table
-from monitoring.batch import Batch
 from monitoring.image_stats import NAMES
-from monitoring.log_columns import Coarse, CodedColumn, CodedTable, one_of_many
-from monitoring.log_stretch import SLICE_ROWS, stretch_between
-from monitoring.prediction_log import Cursor
-from monitoring.reduced import Reduction, room
-from monitoring.reference import NUMBER, Column, ReferenceProfile
+from monitoring.log.columns import Coarse, CodedColumn, CodedTable, one_of_many
+from monitoring.log.cursor import Cursor
+from monitoring.log.stretch import SLICE_ROWS, stretch_between
+from monitoring.reference.profile import NUMBER, Column, ReferenceProfile
+from monitoring.reference.reduced import Reduction, room
+from monitoring.watching.batch import Batch
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ASIDE = timedelta(hours=1)
@@ -30,7 +30,7 @@ class WindowColumns:
     The predictions of a window, a row each, in the order in which they count; a row takes some 400 bytes.
 
     Attributes:
-        batch: Reduced; see `monitoring.reduced`.
+        batch: Reduced; see `monitoring.reference.reduced`.
         profile: The one beside it, reduced too.
         times: shape (N,), datetime64 in microseconds, UTC: when each was answered.
         ids: N texts.

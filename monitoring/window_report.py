@@ -15,9 +15,9 @@ from infra.database import reading, writing
 from infra.objects import ObjectStore
 from infra.settings import Settings
 from models.prediction import Prediction
-from monitoring.batch import Batch, batch_of
 from monitoring.image_stats import NAMES
-from monitoring.reference import CATEGORY, NUMBER, ReferenceProfile
+from monitoring.reference.profile import CATEGORY, NUMBER, ReferenceProfile
+from monitoring.watching.batch import Batch, batch_of
 from monitoring.windows import Window
 
 _MOST_CLASSES = 20

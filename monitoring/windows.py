@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
-from monitoring.batch import Batch
-from monitoring.broken_pictures import Fault
 from monitoring.estimates.estimate import Estimate
 from monitoring.evidence import GROSS, DetectorEvidence
 from monitoring.identification import ShiftReport
+from monitoring.incoming.broken_pictures import Fault
 from monitoring.performance import Interval, Performance
 from monitoring.signals import DriftReport, Signal, drift_report
+from monitoring.watching.batch import Batch
 from monitoring.window_analysis import analyse
 from monitoring.window_columns import WindowColumns, time_span
 

@@ -31,8 +31,8 @@ _READINESS = ("/readyz", "/v2/health/ready")
 _ALWAYS_ANSWERED = ("/livez", "/v2/health/live", "/metrics")
 # A request that was on its way when the door closed is here by now.
 _LINGER_S = 0.5
-# For a caller who was let in and is silent: one of the last moment, or one who keeps a connection and has not been asked
-# to leave. On a busy machine their next word takes a while.
+# For who was let in and is silent: a caller of the last moment, or one who keeps a connection and was not asked to
+# leave. On a busy machine their next word takes a while.
 _SILENCE_S = 3.0
 _LOOK_S = 0.05
 _BODY_S = 2.0

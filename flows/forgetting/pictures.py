@@ -6,8 +6,8 @@ from html import escape
 
 from flows.workplace import Workplace
 from infra.objects import ObjectMissing
-from monitoring.audit_rows import audit_pages
 from monitoring.prediction_log import image_key
+from monitoring.subgroups.rows import audit_pages
 
 # The worst mistakes are one drawing together, so that one of them cannot be taken out alone; plots are SVG and stay.
 _DRAWING = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")

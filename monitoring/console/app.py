@@ -33,7 +33,7 @@ from infra.objects import ObjectMissing, ObjectStore
 from infra.settings import Settings
 from monitoring import metrics
 from monitoring.console import rows, state, to_label, views, words
-from monitoring.label_rows import is_waiting
+from monitoring.labelling.rows import is_waiting
 from monitoring.prediction_log import image_key
 
 _HERE = Path(__file__).parent

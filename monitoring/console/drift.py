@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from monitoring import silence
 from monitoring.console import charts, words
 from monitoring.console import windows as of_windows
 from monitoring.console.charts import Line, Mark
 from monitoring.console.rows import Row
 from monitoring.console.windows import Detector, Reading, Window
+from monitoring.watching import silence
 
 # More lines than this cannot be told apart; the rest is counted in words.
 _MOST_LINES = 6

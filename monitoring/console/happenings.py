@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from monitoring import silence
 from monitoring.console import retrains, verdicts, words
 from monitoring.console.champion import report_href
 from monitoring.console.rows import Row, Rows
 from monitoring.console.windows import Window
+from monitoring.watching import silence
 
 _LISTED_EVENTS, _LISTED_WINDOWS, _LISTED_REPORTS = 14, 12, 5
 # Detectors named in one line; the rest is counted.

@@ -9,7 +9,7 @@ from infra.settings import Settings
 from infra.workers import ALIVE
 from monitoring.console.happenings import open_alarms
 from monitoring.console.rows import Row, Rows
-from monitoring.silence import silence
+from monitoring.watching.silence import silence
 
 _LAST_WINDOWS = 20
 

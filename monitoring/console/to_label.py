@@ -6,8 +6,8 @@ from ipaddress import ip_address
 from infra.settings import Settings
 from monitoring.console import words
 from monitoring.console.rows import Rows
-from monitoring.label_requests import ASKED, OVERDUE, STRATA, LabelRequest
-from monitoring.label_responses import StratumResponse, responses, why
+from monitoring.labelling.requests import ASKED, OVERDUE, STRATA, LabelRequest
+from monitoring.labelling.responses import StratumResponse, responses, why
 
 _SHOWN = 12
 LEAST_RESPONSE = 0.8

@@ -31,8 +31,8 @@ from monitoring.console.rows import Rows
 from monitoring.console.to_label import ToLabel
 from monitoring.console.verdicts import Verdict
 from monitoring.console.windows import Window, read, readings
-from monitoring.evidently_place import project_id
-from monitoring.silence import silence
+from monitoring.evidently_pages.place import project_id
+from monitoring.watching.silence import silence
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Floats
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

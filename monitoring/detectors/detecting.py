@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring.batch import Batch
 from monitoring.detectors import embedding, metadata, outputs, pictures, predicted_mix
 from monitoring.detectors.detection import Detection, Detector
 from monitoring.detectors.own import ask
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 OURS: Mapping[str, Detector] = {
     pictures.FAMILY: pictures.detect,

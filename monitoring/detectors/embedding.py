@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gamma
 
-from monitoring.batch import Batch, Floats
 from monitoring.detectors import kolmogorov_smirnov
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection, Detector, holm
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch, Floats
 
 FAMILY = "embedding"
 # Of a profile and a batch: the features of the reference's plain rows and of the window's, as components of unit size.

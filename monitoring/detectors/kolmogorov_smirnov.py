@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import kstwo
 
-from monitoring.batch import Floats
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection, highest_places, holm
+from monitoring.watching.batch import Floats
 
 
 def compare(columns: Sequence[Numbers]) -> list[Detection]:

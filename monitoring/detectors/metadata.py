@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from monitoring.batch import Batch, Floats
-from monitoring.coded import Coded
 from monitoring.detectors import kolmogorov_smirnov, mixes
 from monitoring.detectors.columns import Categories, Numbers
 from monitoring.detectors.detection import Detection
-from monitoring.reference import CATEGORY, NUMBER, ReferenceProfile
+from monitoring.reference.coded import Coded
+from monitoring.reference.profile import CATEGORY, NUMBER, ReferenceProfile
+from monitoring.watching.batch import Batch, Floats
 
 FAMILY = "metadata"
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import chi2
 
-from monitoring.batch import Floats
 from monitoring.detectors.columns import Categories
 from monitoring.detectors.detection import MOST_PLACES, Detection, holm
+from monitoring.watching.batch import Floats
 
 _LEAST_EXPECTED = 1.0
 _MOST_VALUES = 50

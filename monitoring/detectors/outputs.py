@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from monitoring.batch import Batch
 from monitoring.detectors import kolmogorov_smirnov
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 FAMILY = "outputs"
 _MOST_CLASSES = 20

@@ -15,8 +15,9 @@ In a file beside kedge.toml, here `light.py`:
         yield Detection("light", "dark pictures", dark.sum(), dark.mean(), p_value, highest_places(-light))
 
 and in kedge.toml: `monitor.detectors = ["light.py:too_dark"]`. It is asked once for every window of five predictions
-or more, of which a value that is missing is NaN. `monitoring.reference.ReferenceProfile` and `monitoring.batch.Batch`
-say what it is given; of `batch.embedding` only what `profile.projection.apply` makes of it is sure to be there.
+or more, of which a value that is missing is NaN. `monitoring.reference.profile.ReferenceProfile` and
+`monitoring.watching.batch.Batch` say what it is given; of `batch.embedding` only what `profile.projection.apply` makes
+of it is sure to be there.
 """
 
 import functools
@@ -32,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.batch import Batch, Floats
 from monitoring.detectors.detection import MOST_PLACES, Detection, Detector
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch, Floats
 
 _MOST_DETECTIONS = 100
 _MOST_LETTERS = 80

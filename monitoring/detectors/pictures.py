@@ -1,11 +1,11 @@
 """The pictures themselves: light, contrast, focus, colour, noise, shape, size."""
 
-from monitoring.batch import Batch
 from monitoring.detectors import kolmogorov_smirnov
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection
 from monitoring.image_stats import NAMES
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 FAMILY = "image statistics"
 

@@ -1,10 +1,10 @@
 """How often each class is the answer."""
 
-from monitoring.batch import Batch
 from monitoring.detectors import mixes
 from monitoring.detectors.columns import Categories
 from monitoring.detectors.detection import Detection
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 FAMILY = "predicted mix"
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import kolmogorov
 
-from monitoring.batch import Floats
 from monitoring.detectors.columns import Numbers
+from monitoring.watching.batch import Floats
 
 _MIDDLE = 48
 _DENSEST = 8  # the outer eighths are looked at closer and closer to their ends

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from monitoring.batch import Batch, Floats
-from monitoring.coded import Coded
 from monitoring.detectors import embedding, metadata, mixes, outputs, pictures, predicted_mix
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection
 from monitoring.detectors.rank_bins import Bins, bins_of
-from monitoring.reference import CATEGORY, ReferenceProfile
+from monitoring.reference.coded import Coded
+from monitoring.reference.profile import CATEGORY, ReferenceProfile
+from monitoring.watching.batch import Batch, Floats
 
 LEAST_PREDICTIONS = 10
 # Each family's share of the chance of a false alarm, however many numbers it looks at.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Floats
-from monitoring.coded import Coded
 from monitoring.estimates.scores import Flags
+from monitoring.reference.coded import Coded
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from monitoring.estimates.asked_rows import Stretch, asked_rows, stretch
 from monitoring.estimates.calibrator import Calibrator, calibrator
 from monitoring.estimates.corrected import Corrected, corrected
 from monitoring.estimates.scores import reference_scores
-from monitoring.label_requests import LabelRequest
-from monitoring.performance_records import SubgroupCorrected
-from monitoring.reference import ReferenceProfile
-from monitoring.watch_place import WatchPlace
+from monitoring.labelling.requests import LabelRequest
+from monitoring.quality.records import SubgroupCorrected
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.place import WatchPlace
 
 
 def with_asked_labels(

@@ -7,13 +7,13 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from monitoring.batch import Floats
-from monitoring.coded import MISSING, Coded, coded
 from monitoring.estimates.asked import Asked
 from monitoring.estimates.calibrator import Calibrator
-from monitoring.label_requests import ANSWERED, ASKED, LabelRequest
-from monitoring.log_columns import metadata_in
+from monitoring.labelling.requests import ANSWERED, ASKED, LabelRequest
+from monitoring.log.columns import metadata_in
 from monitoring.prediction_log import PredictionLog
+from monitoring.reference.coded import MISSING, Coded, coded
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

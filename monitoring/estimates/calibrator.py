@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from monitoring.batch import Floats
 from monitoring.estimates.scores import ReferenceScores
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

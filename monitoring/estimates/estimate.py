@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.batch import Batch, Floats
 from monitoring.estimates.methods import Methods, methods
 from monitoring.estimates.resampling import redrawn
 from monitoring.estimates.scores import Flags, ReferenceScores, Scores, reference_scores, scores_of
 from monitoring.estimates.temperature import temperature_doubt
 from monitoring.performance import Interval
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch, Floats
 
 CAVEAT = "Concept drift is not excluded: only labels can show that the same pictures have come to mean something else."
 LEAST_PREDICTIONS, LEAST_OF_SUBGROUP = 50, 200

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitoring.batch import Floats
 from monitoring.estimates.calibrator import calibrator
 from monitoring.estimates.scores import Flags, ReferenceScores, Scores
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from monitoring.batch import Floats
 from monitoring.estimates.asked import Asked, Expected
 from monitoring.performance import Interval
+from monitoring.watching.batch import Floats
 
 _LEVEL = 0.975
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Floats
 from monitoring.estimates.calibrator import calibrator, redrawn_calibrators
 from monitoring.estimates.methods import threshold
 from monitoring.estimates.scores import ReferenceScores, Scores
+from monitoring.watching.batch import Floats
 
 DRAWS = 200
 _SEED = 0

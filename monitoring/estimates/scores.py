@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.batch import Batch, Floats, entropy_of
-from monitoring.coded import MISSING
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.coded import MISSING
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch, Floats, entropy_of
 
 Flags = NDArray[np.bool_]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from monitoring.batch import Floats
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Floats
 
 _COLDEST, _HOTTEST = 0.2, 10.0
 # Chi-squared with one degree of freedom: one well-fitted model in a thousand is doubted.

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.intervals import wilson
-from monitoring.batch import Floats
 from monitoring.estimates.asked import Asked
 from monitoring.performance import Interval
+from monitoring.watching.batch import Floats
 
 
 @dataclass(frozen=True)

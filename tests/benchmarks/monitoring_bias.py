@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.bias import DIFFERS, bias_report
-from monitoring.labelled_answers import LabelledAnswers
-from monitoring.subgroup_bootstrap import RESAMPLES, resampled
-from monitoring.subgroup_columns import divided
+from monitoring.quality.labelled import LabelledAnswers
+from monitoring.subgroups.bootstrap import RESAMPLES, resampled
+from monitoring.subgroups.columns import divided
 from tests.benchmarks.monitoring_rows import Row, Section
 from tests.benchmarks.results import Measured
 

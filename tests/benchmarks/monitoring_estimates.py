@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.batch import Batch
 from monitoring.estimates.estimate import Estimate, estimate
 from monitoring.image_stats import sample_of, statistics_of_all
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical
+from monitoring.watching.batch import Batch
 from tests.benchmarks.datasets import unpacked
 from tests.benchmarks.monitoring_corruptions import SEVERITIES
 from tests.benchmarks.monitoring_estimates_worlds import Scored, digits_world, meters_world

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from models.images import decode
-from monitoring.broken_pictures import (
+from monitoring.incoming.broken_pictures import (
     BLANK,
     BLURRED,
     CHANNELS_SWAPPED,
@@ -20,7 +20,7 @@ from monitoring.broken_pictures import (
     Fault,
     faults_of,
 )
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
 from tests.benchmarks.monitoring_meters_world import Seen, World, encoded, pictures, profile_of
 from tests.benchmarks.monitoring_rows import Row
 

@@ -14,11 +14,11 @@ import numpy as np
 from models.prediction import Label
 from monitoring import evidence
 from monitoring.evidence import GROSS, DetectorEvidence, EvidenceSettings
-from monitoring.faults import look
 from monitoring.identification import ShiftReport, identify
-from monitoring.observations import gross_observations, harm_observations
+from monitoring.incoming.faults import look
 from monitoring.signals import drift_report
 from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict, decide
+from monitoring.watching.observations import gross_observations, harm_observations
 from tests.benchmarks.datasets import data_folder
 from tests.benchmarks.monitoring_meter_faults import fault_rows
 from tests.benchmarks.monitoring_meters_world import FIRST, Seen, World, day, predictions, world

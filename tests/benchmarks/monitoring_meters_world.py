@@ -16,11 +16,11 @@ from torch import nn
 
 from models.images import decode
 from models.prediction import Prediction
-from monitoring.batch import Batch
 from monitoring.image_stats import sample_of, statistics_of_all
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_build import distorted
-from monitoring.reference_fit import fit
+from monitoring.reference.build import distorted
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 from tests.benchmarks.datasets import meter_digits, unpacked
 
 Floats = NDArray[np.float64]

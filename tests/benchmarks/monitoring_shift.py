@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from monitoring.detectors.whole_window import compare_window
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile
 from tests.benchmarks import monitoring_shift_rivals as rivals
 from tests.benchmarks.monitoring_rows import Row, Section
 from tests.benchmarks.monitoring_shift_images import SHIFTS, Pool, Scores, pools

@@ -12,8 +12,8 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from monitoring.batch import Batch
 from monitoring.image_stats import sample_of, statistics_of_all
+from monitoring.watching.batch import Batch
 from tests.benchmarks.datasets import unpacked
 
 Pictures = NDArray[np.uint8]

@@ -18,12 +18,12 @@ from infra.database import open_database
 from infra.objects import open_objects
 from infra.settings import load
 from models.registry import Registry
-from monitoring.batch import Batch
 from monitoring.image_stats import NAMES
 from monitoring.prediction_log import PredictionLog
-from monitoring.reference import ReferenceProfile, save_profile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile, save_profile
 from monitoring.watch import WatchPlace, tick
+from monitoring.watching.batch import Batch
 
 Floats = NDArray[np.float64]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.batch import Batch
 from monitoring.image_stats import NAMES
-from monitoring.reduced import project, reduction
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.reduced import project, reduction
 from monitoring.signals import drift_report
+from monitoring.watching.batch import Batch
 from tests.benchmarks.monitoring_speed_log import Floats
 
 _STATISTICS, _CLASSES = len(NAMES), 9

@@ -24,10 +24,10 @@ from infra.errors import UserError
 from infra.files import sha256_of
 from models.artifact import write_artifact
 from models.prediction import Label, Prediction
-from monitoring.audit_page import render_audit_html
 from monitoring.console.app import application
 from monitoring.image_stats import NAMES
 from monitoring.prediction_log import image_key
+from monitoring.subgroups.page import render_audit_html
 from tests.flows.remembered import picture
 from tests.models.finished_runs import artifact
 

@@ -14,7 +14,7 @@ import pytest
 from flows import children, readiness
 from infra.errors import UserError
 from infra.settings import load
-from monitoring.evidently_place import project_id
+from monitoring.evidently_pages.place import project_id
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def start(tmp_path, free_port):
             "KEDGE_MONITOR__EVIDENTLY_PORT": str(port),
             "PYTHONSAFEPATH": "1",
         }
-        argv = [sys.executable, "-m", "monitoring.evidently_ui"]
+        argv = [sys.executable, "-m", "monitoring.evidently_pages.ui"]
         process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(process)
         return process

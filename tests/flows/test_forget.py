@@ -23,12 +23,12 @@ from infra.forgettings import all_forgettings, ask_to_forget, open_forgettings
 from infra.jobs import claim_job, finish_job, note_run_dir, queue_job
 from infra.ledger import Ledger
 from models.prediction import Label
-from monitoring.batch import Batch
-from monitoring.forgotten_pages import drop_reference_image
+from monitoring.forgetting.pages import drop_reference_image
 from monitoring.image_stats import NAMES
 from monitoring.prediction_log import image_key
-from monitoring.reference import Projection, ReferenceProfile, load_profile, save_profile
-from monitoring.watch_state import WatchState, load_state, store_state
+from monitoring.reference.profile import Projection, ReferenceProfile, load_profile, save_profile
+from monitoring.watching.batch import Batch
+from monitoring.watching.state import WatchState, load_state, store_state
 from tests.flows.remembered import Sent, ids, picture, project, shipped, spooled, where
 
 ADA = Sent("the-id-of-ada", picture(1), "cat", "bob", shadowed=True, metadata="ada's own camera")

@@ -20,8 +20,8 @@ from infra.database import writing
 from infra.errors import UserError
 from infra.ledger import Ledger
 from models.prediction import Prediction
-from monitoring.label_requests import ANSWERED, ASKED, AUDIT, SKIPPED, UNCERTAIN, LabelRequest
-from monitoring.label_rows import Labelling, LabelPlan, answers, requests, write_labels
+from monitoring.labelling.requests import ANSWERED, ASKED, AUDIT, SKIPPED, UNCERTAIN, LabelRequest
+from monitoring.labelling.rows import Labelling, LabelPlan, answers, requests, write_labels
 from monitoring.prediction_log import image_key
 from tests.flows.remembered import picture, project, sha256
 

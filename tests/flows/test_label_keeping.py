@@ -12,10 +12,10 @@ from flows.workplace import Workplace
 from infra import schema
 from infra.clock import now
 from infra.database import writing
-from monitoring.label_keeping import drop_request
-from monitoring.label_requests import ANSWERED, ASKED
-from monitoring.label_rows import newest_plan, note_exported, requests
-from monitoring.watch_state import WatchState, load_state, store_state
+from monitoring.labelling.keeping import drop_request
+from monitoring.labelling.requests import ANSWERED, ASKED
+from monitoring.labelling.rows import newest_plan, note_exported, requests
+from monitoring.watching.state import WatchState, load_state, store_state
 from tests.flows.remembered import Sent, picture, project, shipped, where
 from tests.flows.test_forget import Silent
 

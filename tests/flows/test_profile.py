@@ -10,9 +10,9 @@ from flows.profile import write_profile
 from flows.workplace import open_workplace
 from models.examples import Example
 from models.gate_records import Answers
-from monitoring.block_rows import load_origin
+from monitoring.blocks.rows import load_origin
 from monitoring.prediction_log import image_key
-from monitoring.reference import load_profile
+from monitoring.reference.profile import load_profile
 from tests.service.cards import CLASSES, write_candidate
 
 

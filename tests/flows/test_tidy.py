@@ -21,9 +21,9 @@ from infra.ledger import Ledger
 from infra.settings import load
 from models.examples import Example
 from models.prediction import Label
-from monitoring.image_keeping import Pins
+from monitoring.log.image_keeping import Pins
+from monitoring.log.retention import is_sampled
 from monitoring.prediction_log import image_key
-from monitoring.retention import is_sampled
 from tests.flows.remembered import Sent, ids, picture, project, shipped
 from tests.flows.test_forget import Silent, entry
 

@@ -10,7 +10,7 @@ from flows.watching import watch_place
 from flows.workplace import open_workplace
 from monitoring import history
 from monitoring.watch import tick
-from monitoring.watch_state import load_state
+from monitoring.watching.state import load_state
 from tests.monitoring.birds import Birds, Station, bird_profile
 from tests.monitoring.block_world import days
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from monitoring.image_stats import NAMES
-from monitoring.labelled_answers import LabelledAnswers
+from monitoring.quality.labelled import LabelledAnswers
 
 
 def answers(

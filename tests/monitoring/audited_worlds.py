@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitoring.coded import Coded
 from monitoring.estimates.asked import Asked, Expected, expected_of
+from monitoring.reference.coded import Coded
 
 _PREDICTIONS = 5_000
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from infra.clock import new_id, now
 from models.prediction import Label, Prediction
-from monitoring.batch import batch_of
-from monitoring.reference import ReferenceProfile, save_profile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile, save_profile
 from monitoring.watch import WatchPlace
+from monitoring.watching.batch import batch_of
 
 BIRDS = ("crow", "duck", "owl")
 EMBEDDING = 16

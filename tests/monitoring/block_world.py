@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from models.prediction import Prediction
-from monitoring.block_rows import load_blocks
-from monitoring.blocks import Block
+from monitoring.blocks.cutting import Block
+from monitoring.blocks.rows import load_blocks
 from monitoring.evidence import BLOCKS, Detector
-from monitoring.watch_state import load_state
+from monitoring.watching.state import load_state
 from tests.monitoring.birds import Birds, Station
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)

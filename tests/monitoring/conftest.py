@@ -8,7 +8,7 @@ from infra.objects import open_objects
 from infra.settings import load
 from models.registry import Registry
 from monitoring.prediction_log import PredictionLog
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
 from monitoring.watch import WatchPlace
 from tests.monitoring.birds import Birds, Station, bird_profile
 

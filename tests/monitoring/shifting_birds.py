@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitoring.batch import Batch
 from monitoring.image_stats import NAMES
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 KINDS = ("crow", "duck", "owl", "wren")
 EVEN = (0.25, 0.25, 0.25, 0.25)

@@ -12,12 +12,12 @@ from infra.errors import UserError
 from infra.ledger import Ledger
 from infra.settings_sections import DataSettings
 from monitoring import history
-from monitoring.accept import accept_as_normal, resolve
-from monitoring.forgotten_normals import forget_in_normals, rows_key
-from monitoring.new_normal import columns_now
-from monitoring.reference import IDENTIFIER, Column, ReferenceProfile, load_profile
+from monitoring.forgetting.normals import forget_in_normals, rows_key
+from monitoring.reference.profile import IDENTIFIER, Column, ReferenceProfile, load_profile
 from monitoring.watch import tick
-from monitoring.watch_state import load_state
+from monitoring.watching.accept import accept_as_normal, resolve
+from monitoring.watching.new_normal import columns_now
+from monitoring.watching.state import load_state
 from tests.monitoring.block_world import FIRST, a_day, blocks_of, days, lane_of, words_of
 
 

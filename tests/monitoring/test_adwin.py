@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from monitoring.adwin import cuts
+from monitoring.quality.adwin import cuts
 
 
 def errors(seed: int, *parts: tuple[int, float]) -> np.ndarray:

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from infra.clock import now
-from monitoring.arrival_rows import hourly_counts, repeats
+from monitoring.incoming.rows import hourly_counts, repeats
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from monitoring.arrivals import HourlyCounts, Repeats, arrivals, volume_of
+from monitoring.incoming.volume import HourlyCounts, Repeats, arrivals, volume_of
 
 NOW = datetime(2026, 11, 20, 12, 40, tzinfo=UTC)
 THIS_HOUR = NOW.replace(minute=0)

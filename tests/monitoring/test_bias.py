@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from monitoring.bias import bias_report
-from monitoring.labelled_answers import LabelledAnswers
-from monitoring.subgroup_tests import holm, permutation_p_value
+from monitoring.quality.labelled import LabelledAnswers
+from monitoring.subgroups.permutation_tests import holm, permutation_p_value
 from tests.monitoring.answers import answers, repeated
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

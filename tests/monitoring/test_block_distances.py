@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.batch import Batch, batch_of
-from monitoring.block_distances import distances, origin_distances, reference_of
+from monitoring.blocks.distances import distances, origin_distances, reference_of
 from monitoring.evidence import BLOCK_DETECTORS
+from monitoring.watching.batch import Batch, batch_of
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds, bird_profile
 
 

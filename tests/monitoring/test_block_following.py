@@ -10,18 +10,18 @@ from infra.clock import now
 from infra.database import writing
 from infra.ledger import Ledger
 from monitoring import history
-from monitoring.block_distances import distances, reference_of
-from monitoring.block_following import follow_blocks
-from monitoring.block_judging import BlockState, judge
-from monitoring.block_rows import forget_in_blocks
-from monitoring.block_sample import BlockSample, sample_key
-from monitoring.blocks import Block, Measured
-from monitoring.counting import count
+from monitoring.blocks.cutting import Block, Measured
+from monitoring.blocks.distances import distances, reference_of
+from monitoring.blocks.following import follow_blocks
+from monitoring.blocks.judging import BlockState, judge
+from monitoring.blocks.rescoring import unanswered
+from monitoring.blocks.rows import forget_in_blocks
+from monitoring.blocks.sample import BlockSample, sample_key
 from monitoring.evidence import EvidenceSettings, begin
-from monitoring.gathering import gather
-from monitoring.rescoring import unanswered
 from monitoring.watch import tick
-from monitoring.watch_state import load_state
+from monitoring.watching.counting import count
+from monitoring.watching.gathering import gather
+from monitoring.watching.state import load_state
 from tests.monitoring.birds import BIRDS, bird_profile
 from tests.monitoring.block_world import FIRST, a_day, blocks_of, days, lane_of, words_of
 

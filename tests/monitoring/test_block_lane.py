@@ -4,7 +4,8 @@ from math import exp
 import numpy as np
 import pytest
 
-from monitoring.block_lane import (
+from monitoring.blocks.change_point import change_point, log_e_of_ranks
+from monitoring.blocks.lane import (
     BlockRules,
     autocorrelation,
     pool_of,
@@ -15,7 +16,6 @@ from monitoring.block_lane import (
     threshold,
     tie_break,
 )
-from monitoring.change_point import change_point, log_e_of_ranks
 from monitoring.evidence import BLOCK_BETS, BLOCK_DETECTORS, BLOCKS, EvidenceSettings, Observation, begin, update
 
 DAY, HOUR = 86_400, 3_600

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.errors import UserError
-from monitoring.blocks import Block, Calendar, Measured, Span, block_seconds, block_words, completed
+from monitoring.blocks.cutting import Block, Calendar, Measured, Span, block_seconds, block_words, completed
 
 DAYS = Calendar(86_400)
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.batch import batch_of
-from monitoring.broken_pictures import BLANK, BLURRED, CHANNELS_SWAPPED, SAME_FILE, STUCK, faults_of
-from monitoring.faults import Look, look
 from monitoring.image_stats import NAMES
-from monitoring.reference_fit import fit
+from monitoring.incoming.broken_pictures import BLANK, BLURRED, CHANNELS_SWAPPED, SAME_FILE, STUCK, faults_of
+from monitoring.incoming.faults import Look, look
+from monitoring.reference.fit import fit
+from monitoring.watching.batch import batch_of
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds
 
 USUAL = {"brightness": 0.5, "contrast": 0.2, "sharpness": 0.05, "saturation": 0.3, "noise": 0.02, "warmth": 0.1}

@@ -13,8 +13,8 @@ from infra.settings import load
 from models.intervals import wilson
 from models.prediction import Label, Prediction, ShadowAnswer
 from monitoring.comparison import FEW, ClassCount, Disagreement, Pairs, compare_canary, compare_shadow
+from monitoring.log.trials import answer_rows, shadow_rows
 from monitoring.prediction_log import PredictionLog
-from monitoring.trial_rows import answer_rows, shadow_rows
 
 START = now() - timedelta(hours=1)
 CHAMPION, TRIAL = 1, 2

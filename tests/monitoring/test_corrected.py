@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from models.intervals import wilson
-from monitoring.coded import Coded
 from monitoring.estimates.asked import Asked, expected_of
 from monitoring.estimates.corrected import CORRECTED, NONE, UNIFORM, corrected
 from monitoring.estimates.prediction_powered import best_weight, corrected_mean
 from monitoring.estimates.responses import responses
+from monitoring.reference.coded import Coded
 from tests.monitoring.audited_worlds import world
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monitoring.batch import Batch, batch_of
 from monitoring.detectors import embedding, mixes, own
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detecting import detect
 from monitoring.detectors.detection import holm
 from monitoring.detectors.kolmogorov_smirnov import compare, distance_of
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
 from monitoring.signals import drift_report
+from monitoring.watching.batch import Batch, batch_of
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds
 
 OWN_DETECTOR = """

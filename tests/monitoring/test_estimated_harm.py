@@ -1,7 +1,7 @@
 import pytest
 
-from monitoring.estimated_harm import EstimatedHarm, estimated_harm, newest_shift
 from monitoring.identification import ClassShare, ShiftReport
+from monitoring.watching.estimated_harm import EstimatedHarm, estimated_harm, newest_shift
 
 
 def window(loss, *, valid=True, low=0.01):

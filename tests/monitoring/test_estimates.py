@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.batch import Batch
 from monitoring.estimates.estimate import CAVEAT, estimate
 from monitoring.estimates.methods import share_above, threshold
 from monitoring.estimates.resampling import spread_by_groups
+from monitoring.watching.batch import Batch
 from tests.monitoring.scored_worlds import CLASSES, accuracy, answers, profile_of
 
 

@@ -9,7 +9,7 @@ from infra.objects import open_objects
 from infra.settings import load
 from monitoring.console.app import application
 from monitoring.console.evidently import beside
-from monitoring.evidently_place import project_id
+from monitoring.evidently_pages.place import project_id
 
 AT = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DRAWN = {

@@ -1,6 +1,6 @@
 """What a window's page says before any figure of the library; nothing of it needs the library."""
 
-from monitoring.evidently_heading import heading
+from monitoring.evidently_pages.heading import heading
 
 ROWS = {"window": 150, "reference": 100}
 

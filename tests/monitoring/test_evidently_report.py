@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from monitoring.detectors.kolmogorov_smirnov import distance_of
-from monitoring.evidently_report import draw_report
+from monitoring.evidently_pages.report import draw_report
 from monitoring.window_report import WindowFacts, report_columns
 from tests.monitoring.birds import Birds
 

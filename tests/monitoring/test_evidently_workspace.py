@@ -10,8 +10,8 @@ from infra import schema
 from infra.database import reading, writing
 from monitoring import history, watch
 from monitoring.evidently_page import draw
-from monitoring.evidently_place import drop_snapshots, project_id, snapshot_path, snapshots_folder
-from monitoring.evidently_workspace import MOST_SNAPSHOTS, MOST_WITH_PICTURES, open_workspace, prune
+from monitoring.evidently_pages.place import drop_snapshots, project_id, snapshot_path, snapshots_folder
+from monitoring.evidently_pages.workspace import MOST_SNAPSHOTS, MOST_WITH_PICTURES, open_workspace, prune
 from monitoring.window_report import wanted_pages
 
 pytestmark = [

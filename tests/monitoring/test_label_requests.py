@@ -12,9 +12,10 @@ from infra.clock import new_id, now
 from infra.database import writing
 from infra.ledger import Ledger
 from models.prediction import Prediction, ShadowAnswer
-from monitoring import history, label_planning
-from monitoring.label_requests import ANSWERED, ASKED, AUDIT, DRIFTED, OVERDUE, SKIPPED
-from monitoring.label_rows import audit_key, newest_plan, requests, skip
+from monitoring import history
+from monitoring.labelling import planning as label_planning
+from monitoring.labelling.requests import ANSWERED, ASKED, AUDIT, DRIFTED, OVERDUE, SKIPPED
+from monitoring.labelling.rows import audit_key, newest_plan, requests, skip
 from monitoring.labels import hashes
 from monitoring.watch import tick
 from tests.monitoring.birds import Birds, bird_profile
@@ -327,7 +328,7 @@ def test_broken_numbers_and_other_versions_are_no_trouble(open_station, birds):
 
 
 def test_the_first_plan_leaves_old_traffic_alone_for_good(open_station, monkeypatch):
-    monkeypatch.setattr("monitoring.label_candidates._MOST_AT_FIRST", 100)
+    monkeypatch.setattr("monitoring.labelling.candidates._MOST_AT_FIRST", 100)
     station = open_station(**ALL)
     older = Birds(seed=1).traffic(150)[0]
     station.arrive(older, spool="worker-9")

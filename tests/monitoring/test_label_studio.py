@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from monitoring.label_studio import Chosen, Task, interface, read_export
+from monitoring.labelling.label_studio import Chosen, Task, interface, read_export
 
 
 def annotation(choice: str | None = "owl", who: object = 1, **more: object) -> dict:

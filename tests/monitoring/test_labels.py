@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from monitoring.label_budget import Counted, budget, pace
-from monitoring.label_requests import AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN
+from monitoring.labelling.budget import Counted, budget, pace
+from monitoring.labelling.requests import AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN
 from monitoring.labels import Budget, Candidates, PlanRules, hashes, plan
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from monitoring.maturity import drawn, maturity, maturity_curve
+from monitoring.quality.maturity import drawn, maturity, maturity_curve
 
 PRESENT = datetime(2026, 11, 20, tzinfo=UTC)
 UNTIL = round(PRESENT.timestamp() * 1e6)

@@ -4,8 +4,8 @@ import numpy as np
 
 from infra import schema
 from infra.clock import now
-from monitoring.block_rows import load_origin
-from monitoring.reference import load_profile, save_profile
+from monitoring.blocks.rows import load_origin
+from monitoring.reference.profile import load_profile, save_profile
 from tests.monitoring.birds import bird_profile
 
 

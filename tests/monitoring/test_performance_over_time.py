@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from monitoring.performance_over_time import LABELLED, PREDICTED, by_day, by_window
-from monitoring.timed_answers import TimedAnswers, timed_answers
+from monitoring.quality.over_time import LABELLED, PREDICTED, by_day
+from monitoring.quality.timed import TimedAnswers, timed_answers
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 _TIME = pl.Datetime("us", "UTC")
@@ -42,16 +42,6 @@ def test_an_answer_counts_on_its_own_day_or_on_the_day_of_its_label():
     assert [(one.started_at.day, one.right, one.images) for one in labelled] == [(11, 1, 2), (13, 2, 2)]
     duck = next(one for one in predicted[0].classes if one.label == "duck")
     assert (duck.images, duck.answered, duck.precision.value, duck.recall.value) == (0, 1, 0.0, None)
-
-
-def test_windows_have_the_answers_between_their_ends_and_none_where_nothing_was_labelled():
-    answers = told(("owl", "owl", 0, 3), ("owl", "duck", 1, 1), ("duck", "duck", 2, 2))
-    windows = [(NOON + timedelta(days=day), NOON + timedelta(days=day, hours=6)) for day in (2, 0, 5)]
-
-    found = by_window(answers, PREDICTED, windows)
-
-    assert [None if one is None else (one.right, one.images) for one in found] == [(1, 1), (1, 1), None]
-    assert by_window(answers, PREDICTED, []) == ()
 
 
 def test_no_label_at_all_is_no_period():

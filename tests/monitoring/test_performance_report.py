@@ -9,10 +9,10 @@ from infra import schema
 from infra.clock import now
 from infra.database import writing
 from models.prediction import Label, Prediction
-from monitoring.labelled_facts import labelled_facts
-from monitoring.performance_records import to_json
-from monitoring.performance_report import performance_report
-from monitoring.surroundings import LabelledFacts
+from monitoring.quality.facts import labelled_facts
+from monitoring.quality.records import to_json
+from monitoring.quality.report import performance_report
+from monitoring.watching.surroundings import LabelledFacts
 from tests.monitoring.birds import Birds, Station
 
 

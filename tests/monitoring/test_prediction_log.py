@@ -7,7 +7,8 @@ import pytest
 from infra.clock import new_id
 from infra.settings_sections import StorageSettings
 from models.prediction import Label, Prediction
-from monitoring.prediction_log import Cursor, PredictionLog, image_key
+from monitoring.log.cursor import Cursor
+from monitoring.prediction_log import PredictionLog, image_key
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

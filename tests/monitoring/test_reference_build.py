@@ -9,12 +9,12 @@ from models.examples import Example
 from models.gate_records import Answers
 from models.images import decode_for
 from models.runtime import Runtime
-from monitoring.batch import batch_of
 from monitoring.image_stats import sample_of, statistics_of_all
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_build import build, distorted, judged_errors
-from monitoring.reference_fit import columns_of
+from monitoring.reference.build import build, distorted, judged_errors
+from monitoring.reference.fit import columns_of
+from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import drift_report
+from monitoring.watching.batch import batch_of
 from tests.service.cards import CLASSES, write_candidate
 
 COLOURS = {"dark": (20, 20, 20), "light": (230, 230, 230), "red": (200, 30, 30)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitoring.reliability import reliability
+from monitoring.quality.reliability import reliability
 
 
 def test_confidence_that_promises_ten_points_too_much_is_ten_points_off():

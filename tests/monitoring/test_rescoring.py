@@ -10,10 +10,10 @@ from infra.clock import new_id
 from models.images import decode_for, normalise, resize
 from models.prediction import Prediction
 from models.runtime import Runtime
-from monitoring import block_following
+from monitoring.blocks.cutting import following as block_following
 from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.prediction_log import image_key
-from monitoring.reference import save_profile
+from monitoring.reference.profile import save_profile
 from monitoring.watch import tick
 from tests.monitoring.block_world import FIRST, blocks_of, lane_of, words_of
 from tests.monitoring.test_reference_build import card, profile_of

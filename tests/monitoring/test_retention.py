@@ -10,9 +10,9 @@ from infra.clock import now
 from infra.objects import ObjectMissing, open_objects
 from infra.settings import load
 from models.prediction import Label, Prediction
-from monitoring.image_keeping import Pins, evict, gather_images
+from monitoring.log.image_keeping import Pins, evict, gather_images
+from monitoring.log.retention import Hold, ImageRecord, ImageRules, decide, first_day_kept, is_sampled
 from monitoring.prediction_log import PredictionLog, image_key
-from monitoring.retention import Hold, ImageRecord, ImageRules, decide, first_day_kept, is_sampled
 
 NOW = datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
 ROOMY = ImageRules(days=14, sample=0.02, most_bytes=1e12)

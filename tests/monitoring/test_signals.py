@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.batch import batch_of
 from monitoring.evidence import CHANNELS
-from monitoring.reference import ReferenceProfile
+from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical, drift_report
+from monitoring.watching.batch import batch_of
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds, bird_profile
 
 
@@ -101,7 +101,7 @@ def test_columns_are_told_apart_by_their_values():
                                "count": str(place)})
         for place, row in enumerate(pictures)
     ]  # fmt: skip
-    from monitoring.reference_fit import fit
+    from monitoring.reference.fit import fit
 
     profile = fit(batch(rows), truths, version=1, classes=BIRDS, rounds=1, judged_errors={})
 

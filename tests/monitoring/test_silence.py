@@ -4,8 +4,8 @@ from infra.clock import now
 from infra.database import writing
 from infra.ledger import Ledger
 from monitoring import history
-from monitoring.silence import check_silence, silence
-from monitoring.watch_rows import write_beat
+from monitoring.watching.rows import write_beat
+from monitoring.watching.silence import check_silence, silence
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitoring.image_stats import NAMES
-from monitoring.labelled_answers import LabelledAnswers
+from monitoring.quality.labelled import LabelledAnswers
 from monitoring.slices import benjamini_hochberg, weak_slices
 from tests.monitoring.answers import answers, repeated
 

@@ -3,13 +3,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from infra.clock import now
-from monitoring import history, surroundings_rows, window_analysis
-from monitoring.arrivals import ArrivalReport, Repeats, SilentSource, Volume
-from monitoring.performance_records import DrawnCut
-from monitoring.surroundings import LabelledFacts, Surroundings, WindowLabels
-from monitoring.surroundings_rows import read_surroundings
+from monitoring import history, window_analysis
+from monitoring.incoming.volume import ArrivalReport, Repeats, SilentSource, Volume
+from monitoring.quality.records import DrawnCut
 from monitoring.watch import tick
-from monitoring.watch_state import load_state
+from monitoring.watching import surroundings_rows
+from monitoring.watching.state import load_state
+from monitoring.watching.surroundings import LabelledFacts, Surroundings, WindowLabels
+from monitoring.watching.surroundings_rows import read_surroundings
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 FULL = Surroundings(

@@ -1,11 +1,11 @@
 import json
 from dataclasses import replace
 
-from monitoring.arrivals import ArrivalReport
-from monitoring.distance_from_origin import DistanceFromOrigin
+from monitoring.blocks.distance_from_origin import DistanceFromOrigin
 from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
-from monitoring.faults import Look
 from monitoring.identification import LABEL, NONE, ShiftReport
+from monitoring.incoming.faults import Look
+from monitoring.incoming.volume import ArrivalReport
 from monitoring.triage import LabelsSoFar, Situation, TriageRules, decide
 
 RULES = TriageRules()

@@ -7,10 +7,12 @@ from infra import schema
 from infra.database import writing
 from infra.jobs import claim_job, finish_job, jobs
 from infra.ledger import Ledger
-from monitoring import counting, gathering, history, watch_rows
-from monitoring.reference import save_profile
+from monitoring import history
+from monitoring.reference.profile import save_profile
 from monitoring.watch import tick
-from monitoring.watch_state import load_state, store_state
+from monitoring.watching import counting, gathering
+from monitoring.watching import rows as watch_rows
+from monitoring.watching.state import load_state, store_state
 from tests.monitoring.birds import bird_profile
 
 

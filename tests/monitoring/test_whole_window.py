@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from monitoring.batch import Batch
 from monitoring.detectors.columns import Numbers
 from monitoring.detectors.detection import Detection
 from monitoring.detectors.rank_bins import bins_of
 from monitoring.detectors.whole_window import compare_window
-from monitoring.reference import ReferenceProfile
-from monitoring.reference_fit import fit
+from monitoring.reference.fit import fit
+from monitoring.reference.profile import ReferenceProfile
+from monitoring.watching.batch import Batch
 
 CLASSES = tuple(str(place) for place in range(5))
 

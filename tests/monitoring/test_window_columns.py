@@ -12,20 +12,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from monitoring import log_columns, window_columns
-from monitoring.batch import batch_of
-from monitoring.coded import Coded, coded
-from monitoring.counting import count
+from monitoring import window_columns
 from monitoring.detectors.metadata import as_numbers
-from monitoring.gathering import gather
-from monitoring.log_columns import OTHER_VALUES, CodedColumn, batch_in, metadata_in
-from monitoring.log_stretch import answers, new_stretch
-from monitoring.prediction_log import Cursor
-from monitoring.reduced import reduction
-from monitoring.reference import NUMBER, Column
+from monitoring.log import columns as log_columns
+from monitoring.log.columns import OTHER_VALUES, CodedColumn, batch_in, metadata_in
+from monitoring.log.cursor import Cursor
+from monitoring.log.stretch import answers, new_stretch
+from monitoring.reference.coded import Coded, coded
+from monitoring.reference.profile import NUMBER, Column
+from monitoring.reference.reduced import reduction
 from monitoring.signals import atypical, drift_report
 from monitoring.watch import tick
-from monitoring.watch_state import MOST_RECENT, Recent, WatchState
+from monitoring.watching.batch import batch_of
+from monitoring.watching.counting import count
+from monitoring.watching.gathering import gather
+from monitoring.watching.state import MOST_RECENT, Recent, WatchState
 from monitoring.window_columns import rounding, time_span
 from tests.monitoring.birds import BIRDS, EMBEDDING, bird_profile
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.prediction_log import Cursor, PredictionLog
+from monitoring.log.cursor import Cursor
+from monitoring.prediction_log import PredictionLog
 from service import commands
 from service.client import Client, Feedback
 from tests.service.cards import Place, picture, wait_for

@@ -1,0 +1,1 @@
+"""What monitoring keeps of single predictions, and its deletion."""

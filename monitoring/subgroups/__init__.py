@@ -1,0 +1,1 @@
+"""Subgroups and weak slices: who they are, their rates and intervals, and the audit for people."""
