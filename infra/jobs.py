@@ -47,6 +47,10 @@ class Job:
     run_dir: str | None
     outcome: Mapping[str, Any] | None
     error: str | None
+    claim: str | None = None
+    beat_at: datetime | None = None
+    attempts: int | None = None
+    cancel_asked_at: datetime | None = None
 
 
 def queue_job(engine: sa.Engine, kind: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Job:

@@ -137,6 +137,41 @@ jobs = sa.Table(
     sa.Column("run_dir", sa.Text),
     sa.Column("outcome", sa.JSON),
     sa.Column("error", sa.Text),
+    sa.Column("claim", sa.String(36)),
+    sa.Column("beat_at", Moment),
+    sa.Column("attempts", sa.Integer),
+    sa.Column("cancel_asked_at", Moment),
+)
+
+retrain_requests = sa.Table(
+    "retrain_requests",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(120), nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("asked_by", sa.String(120), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("words", sa.Text),
+    sa.Column("decided_at", Moment),
+    sa.Column("job_id", sa.String(36)),
+)
+
+rollout_runs = sa.Table(
+    "rollout_runs",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("champion_version", sa.Integer),
+    sa.Column("stage", sa.String(20), nullable=False, index=True),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("stage_since", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("job_id", sa.String(36)),
+    sa.Column("state", sa.JSON, nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
 )
 
 profiles = sa.Table(

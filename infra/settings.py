@@ -25,6 +25,7 @@ from infra.settings_sections import (
     PrefectSettings,
     ProjectSettings,
     RetentionSettings,
+    RolloutSettings,
     ServeSettings,
     StorageSettings,
     TrainSettings,
@@ -52,6 +53,7 @@ class Settings:
     labels: LabelSettings = LabelSettings()
     trigger: TriggerSettings = TriggerSettings()
     gate: GateSettings = GateSettings()
+    rollout: RolloutSettings = RolloutSettings()
     prefect: PrefectSettings = PrefectSettings()
     console: ConsoleSettings = ConsoleSettings()
     notify: NotifySettings = NotifySettings()
@@ -60,8 +62,8 @@ class Settings:
 SECTIONS: dict[str, type] = {
     "project": ProjectSettings, "storage": StorageSettings, "data": DataSettings, "model": ModelSettings,
     "train": TrainSettings, "serve": ServeSettings, "retention": RetentionSettings, "monitor": MonitorSettings,
-    "labels": LabelSettings, "trigger": TriggerSettings, "gate": GateSettings, "prefect": PrefectSettings,
-    "console": ConsoleSettings, "notify": NotifySettings,
+    "labels": LabelSettings, "trigger": TriggerSettings, "gate": GateSettings,
+    "rollout": RolloutSettings, "prefect": PrefectSettings, "console": ConsoleSettings, "notify": NotifySettings,
 }  # fmt: skip
 
 

@@ -231,13 +231,65 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class TriggerSettings:
+    when: str = _field(
+        "any(harm, schedule, requested)",
+        "what starts a retrain: harm, performance, bias, labels, schedule, requested; joined by any(…), all(…) and "
+        "at_least(2, …)",
+    )
     retrain_on_harm: bool = _field(True, "let a labelled-harm verdict start a retrain by itself")
+    least_accuracy: float = _field(
+        0.0,
+        "performance: accuracy below which it asks, by labels or by a valid estimate, 0..1; 0 = never",
+        least=0,
+        most=1,
+    )
+    most_subgroup_gap: float = _field(
+        0.0,
+        "bias: points of a rate that a judged subgroup may surely lie behind the rest, 0..1; 0 = never",
+        least=0,
+        most=1,
+    )
+    new_labels: int = _field(0, "labels: so many new ones that can train ask for a retrain; 0 = never", least=0)
     least_fresh_labels: int = _field(
         100, "labels that came after the champion's training before anything retrains", least=1
     )
     least_labels_in_changed_region: int = _field(50, "of these, labels from where the change is", least=0)
+    least_fresh_labels_per_class: int = _field(0, "of these, of each class that production shows", least=0)
     cooldown_minutes: float = _field(60.0, "minutes between the end of one retrain and the start of the next", least=0)
-    cron: str = _field("", 'also retrain on this schedule, as cron has it: "0 3 * * 0" = Sundays at three; "" = never')
+    most_per_week: int = _field(0, "retrains in any seven days; 0 = any", least=0)
+    training_minutes_per_month: float = _field(0.0, "minutes of training in any thirty days; 0 = any", least=0)
+    quiet_hours: str = _field("", 'when nothing is to start by itself, in UTC: "22:00-06:00"; "" = never quiet')
+    cron: str = _field("", 'schedule: when it asks, as cron has it: "0 3 * * 0" = Sundays at three; "" = never')
+    forecast: bool = _field(
+        True, "try a tenth of the training first, and spare a job whose gain the gate could not see"
+    )
+    regimes: bool = _field(True, "try archived versions on the new images before anything is trained")
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    shadow_predictions: int = _field(
+        200, "answers that a candidate gives unseen before it answers anybody; 0 = no shadow", least=0
+    )
+    canary_predictions: int = _field(
+        200, "answers that a candidate then gives to a share of the callers; 0 = no canary", least=0
+    )
+    canary_share: float = _field(0.1, "that share, over 0 and up to 1", least=0.001, most=1)
+    most_stage_minutes: float = _field(
+        1440.0, "minutes after which a shadow or canary without enough traffic is given up", least=0.01
+    )
+    least_agreement: float = _field(
+        0.5,
+        "share of a shadow's answers that agree with the champion's, below which a person has to decide",
+        least=0,
+        most=1,
+    )
+    most_latency_ratio: float = _field(
+        3.0, "a trial's median forward time, in that of the champion, that ends it", least=1
+    )
+    probation_minutes: float = _field(
+        1440.0, "minutes after a promotion in which labels or errors send the version back by itself; 0 = none", least=0
+    )
 
 
 @dataclass(frozen=True)
