@@ -163,7 +163,7 @@ def test_all_mistakes_are_named_at_once_whether_from_the_file_or_the_environment
     }
 
     assert sorted(mistakes_of(root, environ)) == sorted([
-        "[colour] is not a section",
+        "[paint] is not a section",
         "trigger should be a section, [trigger]; found 5",
         "[sreve] is not a section; did you mean serve?",
         "KEDGE_SERVE_PORT is not a setting; did you mean KEDGE_SERVE__PORT?",
