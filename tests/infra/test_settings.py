@@ -137,7 +137,7 @@ def test_an_unknown_key_that_looks_like_nothing_gets_no_guess(write):
 
 def test_all_mistakes_are_named_at_once_whether_from_the_file_or_the_environment(write):
     root = write("""
-        colour = "red"
+        zzz = "red"
         trigger = 5
         [sreve]
         [train]
@@ -163,7 +163,7 @@ def test_all_mistakes_are_named_at_once_whether_from_the_file_or_the_environment
     }
 
     assert sorted(mistakes_of(root, environ)) == sorted([
-        "[paint] is not a section",
+        "[zzz] is not a section",
         "trigger should be a section, [trigger]; found 5",
         "[sreve] is not a section; did you mean serve?",
         "KEDGE_SERVE_PORT is not a setting; did you mean KEDGE_SERVE__PORT?",
