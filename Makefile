@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # Side by side, a file at a time: most tests wait for processes more than they compute.
 SIDE_BY_SIDE := -n $(or $(PROCESSES),3) --dist loadfile
 
-.PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving bench-monitoring
+.PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving bench-monitoring bench-decisions
 
 demo: install  ## the whole loop on this machine, in a few minutes
 	$(BIN)/kedge demo $(ARGS)
@@ -45,6 +45,9 @@ bench-serving: install  ## what a request costs, beside its rivals; about twelve
 
 bench-monitoring: install  ## what the watch finds and costs, beside its rivals; ARGS="--data FOLDER", ARGS=--quick
 	$(BIN)/python -m tests.benchmarks.monitoring $(ARGS)
+
+bench-decisions: install  ## what decisions come to, beside other triggers; ARGS="--data FOLDER", ARGS="--only simulation"
+	$(BIN)/python -m tests.benchmarks.decisions $(ARGS)
 
 format: install  ## put the code into its form
 	$(BIN)/ruff check --fix .

@@ -19,6 +19,7 @@ from infra.objects import ObjectMissing
 from models.artifact import read_artifact
 from models.registry import ModelVersion
 from monitoring.bias import ALIKE, DIFFERS, UNDECIDED, BiasReport, bias_report
+from monitoring.policies.behind import behind_in
 from monitoring.prediction_log import image_key
 from monitoring.quality.labelled import LabelledAnswers
 from monitoring.slices import WeakSlices, weak_slices
@@ -163,6 +164,7 @@ def _keep(place: Workplace, findings: AuditFindings, page: str) -> str:
         "images": report.images,
         "judged": sum(group.verdict in {DIFFERS, ALIKE} for group in report.groups),
         "differ": [group.short for group in report.groups if group.verdict == DIFFERS],
+        "behind": [asdict(one) for one in behind_in(report)],
         "undecided": sum(group.verdict == UNDECIDED for group in report.groups),
         "weak_slices": [one.words for one in findings.slices.found],
         "volunteered": findings.basis.volunteered,

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from pathlib import Path
 
-from flows.collect import first_snapshot, read_image
+from flows.collecting.collect import first_snapshot
+from flows.collecting.images import read_image
 from flows.input_size import chosen_size
 from flows.workplace import Workplace
 from infra.errors import UserError

@@ -1,81 +1,118 @@
-"""One candidate from order to verdict: collect, train, export, judge, register. Promotion is somebody else's deed."""
+"""
+One candidate from order to verdict: collect, recall or forecast, train, export, judge, register.
+
+Promotion is somebody else's deed.
+"""
 
 import json
 import shutil
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from datetime import datetime
 
-from flows import collect, launcher, training_report
-from flows.input_size import chosen_size
+from flows import launcher, training_report
+from flows.collecting.manifest import keep_manifest, manifest_key
+from flows.collecting.preparing import prepared
+from flows.collecting.snapshot import Snapshot
+from flows.forecasting.forecast import forecast_gain
 from flows.judging import Judgement, judge
-from flows.plans import first_plan, successor_plan
+from flows.orders import ARCHIVED, CANDIDATE, DECLINED, FIRST, SUCCESSOR, Order, Outcome
 from flows.profile import write_profile
+from flows.regimes.recall import recalled
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.clock import now
-from models.artifact import read_artifact
-from models.gate_records import PROMOTE, GateDecision
+from models.gate_records import PROMOTE, RECENT, UNDECIDED, GateDecision, Objection
 from models.registry import ModelVersion, title_of
-from models.training.plan import TrainingPlan, read_plan, write_plan
+from monitoring.reference.profile import load_profile
 
-FIRST, SUCCESSOR = "train", "retrain"
-
-
-@dataclass(frozen=True)
-class Order:
-    """
-    What is to be made.
-
-    Attributes:
-        kind: "train" (from the manifest, from the settings' weights) or "retrain" (from the champion).
-        reason: "first", "drift", "harm", "schedule", "manual", or a person's words.
-        run_dir: Where the job works; one that was broken off there is gone on with.
-        shift: "input" where the watcher saw that the images themselves had changed; else empty.
-    """
-
-    kind: str
-    reason: str
-    run_dir: Path
-    shift: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """
-    A registered candidate and what the gate said.
-
-    Attributes:
-        promoted: Whether it is champion now.
-        fresh_images: Training images that came from production.
-        seconds: From order to registration.
-        report_page: What was trained, how it went and how good it is, as one HTML page.
-    """
-
-    version: ModelVersion
-    decision: GateDecision
-    promoted: bool
-    train_images: int
-    fresh_images: int
-    seconds: float
-    report_page: Path
-
-    @property
-    def refused(self) -> bool:
-        """Whether the gate kept it from being promoted."""
-        return not self.promoted and self.version.state == "refused"
+__all__ = ["ARCHIVED", "CANDIDATE", "DECLINED", "FIRST", "SUCCESSOR", "Order", "Outcome", "make_candidate"]
 
 
 def make_candidate(place: Workplace, order: Order, teller: Teller) -> Outcome:
     """
-    Make, judge and register one candidate; it is promoted nowhere yet.
+    Find an archived version that fits, or make, judge and register a candidate; it is promoted nowhere yet.
+
+    Called again for a job that was broken off it goes on where that stood, and registers nothing twice.
 
     Raises:
         UserError: the data cannot be used, or training or export failed.
     """
     started = now()
+    made = _made_before(place, order, started)
+    if made is not None:
+        return made
     champion = place.registry.champion()
-    snapshot = _prepare(place, order, champion, teller)
+    snapshot = prepared(place, order, champion, teller)
+    if order.kind == SUCCESSOR and champion is not None:
+        spared = _recalled(place, order, snapshot, champion, teller, started)
+        spared = spared or _declined(place, order, snapshot, champion, teller, started)
+        if spared is not None:
+            shutil.rmtree(order.run_dir / "images", ignore_errors=True)
+            return spared
+    return _trained(place, order, snapshot, champion, teller, started)
+
+
+def _made_before(place: Workplace, order: Order, started: datetime) -> Outcome | None:
+    """What this very job registered before it was broken off; None where it did not get so far."""
+    version = place.registry.version_of_job(order.job_id) if order.job_id else None
+    if version is None or version.gate is None:
+        return None
+    # Without a profile its traffic could not be watched: then the last steps are done once more.
+    if load_profile(place.engine, place.objects, place.registry.name, version.version) is None:
+        return None
+    shutil.rmtree(order.run_dir / "images", ignore_errors=True)
+    seconds = (now() - started).total_seconds()
+    decision = GateDecision.from_json(version.gate)
+    return Outcome(version, decision, False, 0, 0, seconds, None, champion_version=version.parent_version)
+
+
+def _recalled(
+    place: Workplace, order: Order, snapshot: Snapshot, champion: ModelVersion, teller: Teller, started: datetime
+) -> Outcome | None:
+    """An archived version instead of a new one; None where none fits, trigger.regimes is off, or classes are added."""
+    if not place.settings.trigger.regimes or order.new_classes:
+        return None
+    found = recalled(place, order.run_dir, snapshot, champion, order.reason, teller, order.job_id)
+    if found is None:
+        return None
+    return Outcome(
+        version=found.version,
+        decision=found.decision,
+        promoted=False,
+        train_images=0,
+        fresh_images=0,
+        seconds=(now() - started).total_seconds(),
+        report_page=None,
+        state=ARCHIVED,
+        words=found.words,
+        champion_version=champion.version,
+    )
+
+
+def _declined(
+    place: Workplace, order: Order, snapshot: Snapshot, champion: ModelVersion, teller: Teller, started: datetime
+) -> Outcome | None:
+    """Nothing, because the gate could not see what training would gain; None where it could, or nobody asked."""
+    found = forecast_gain(place, order, snapshot, champion, teller)
+    if found is None or found.worthwhile:
+        return None
+    objection = Objection(UNDECIDED, "forecast", RECENT, "overall", found.words, found.needed)
+    return Outcome(
+        version=champion,
+        decision=GateDecision(UNDECIDED, False, (objection,), (), (), ()),
+        promoted=False,
+        train_images=0,
+        fresh_images=0,
+        seconds=(now() - started).total_seconds(),
+        report_page=None,
+        state=DECLINED,
+        words=f"Not trained. {found.words}",
+        champion_version=champion.version,
+    )
+
+
+def _trained(
+    place: Workplace, order: Order, snapshot: Snapshot, champion: ModelVersion | None, teller: Teller, started: datetime
+) -> Outcome:
     teller.say("Training; Ctrl-C stops it, and the same command goes on from there …")
     launcher.train(order.run_dir, teller.training, place.settings.train.devices)
     teller.trained()
@@ -83,70 +120,24 @@ def make_candidate(place: Workplace, order: Order, teller: Teller) -> Outcome:
     launcher.export(order.run_dir)
     candidate = order.run_dir / "candidate"
     teller.say("Judging on images that trained nothing …")
-    judgement = judge(place, candidate, snapshot, champion, _gate_reason(order))
+    judgement = judge(place, candidate, snapshot, champion, order.reason)
     report = training_report.draw(place, order.run_dir, snapshot, judgement)
     version = _register(place, order, champion, judgement, snapshot, report)
+    keep_manifest(place, version, snapshot)
     page = report.write(version.title)
     write_profile(place, version, candidate, snapshot, judgement)
     # What trained is in the registry; the copies of the images would only fill the disk.
     shutil.rmtree(order.run_dir / "images", ignore_errors=True)
-    seconds = (now() - started).total_seconds()
-    return Outcome(version, judgement.decision, False, len(snapshot.train), snapshot.fresh, seconds, page)
-
-
-def _prepare(place: Workplace, order: Order, champion: ModelVersion | None, teller: Teller) -> collect.Snapshot:
-    kept = collect.kept_snapshot(order.run_dir)
-    parent = None if champion is None else champion.version
-    # Begun from another champion, it would be judged against one that it never met: then it starts anew.
-    if kept is not None and order.kind == SUCCESSOR and read_plan(order.run_dir).parent_version == parent:
-        teller.say(f"Going on in {order.run_dir}.")
-        return kept
-    if order.kind == SUCCESSOR and champion is not None:
-        folder = place.registry.fetch(champion.version, place.fetched, with_weights=True)
-        artifact = read_artifact(folder, with_weights=True)
-        snapshot = collect.retrain_snapshot(place, champion, artifact.classes)
-        plan = successor_plan(place.settings, artifact, champion.version, order.reason, order.shift)
-        start = folder / "model.safetensors"
-    else:
-        snapshot = collect.first_snapshot(place)
-        plan = first_plan(place.settings, snapshot.classes, order.reason, _image_size(place, snapshot, teller))
-        start = None
-        if kept == snapshot and read_plan(order.run_dir) == plan:
-            teller.say(f"Going on in {order.run_dir}: data and settings are the same.")
-            return kept
-    _begin(place, order.run_dir, snapshot, plan, start)
-    words = f"{len(snapshot.train)} images train ({snapshot.fresh} of them newly labelled), "
-    words += f"{len(snapshot.select)} select, {len(snapshot.judge_old) + len(snapshot.judge_recent)} judge."
-    teller.say(words + "".join(f" {count} left out: {why}." for why, count in snapshot.left_out.items()))
-    for remark in snapshot.remarks:
-        teller.warn(f"{remark}.")
-    return snapshot
-
-
-def _image_size(place: Workplace, snapshot: collect.Snapshot, teller: Teller) -> int:
-    """Pixels a side of a first model's images; 0 = as the settings say."""
-    if place.settings.model.image_size:
-        return 0
-    size = chosen_size(place.settings.model.backbone, snapshot.train, partial(collect.read_image, place))
-    if size.words:
-        teller.say(size.words)
-    return size.pixels
-
-
-def _begin(place: Workplace, run_dir: Path, snapshot: collect.Snapshot, plan: TrainingPlan, start: Path | None) -> None:
-    """Fill the run directory; the snapshot comes last, and by it a whole one is known."""
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run_dir.mkdir(parents=True)
-    if start is not None:
-        shutil.copyfile(start, run_dir / "start.safetensors")
-    collect.write_run_dir(place, snapshot, run_dir)
-    write_plan(plan, run_dir)
-    collect.keep_snapshot(snapshot, run_dir)
-
-
-def _gate_reason(order: Order) -> str:
-    known = {"first", "drift", "harm", "schedule", "manual"}
-    return order.reason if order.reason in known else "manual"
+    return Outcome(
+        version=version,
+        decision=judgement.decision,
+        promoted=False,
+        train_images=len(snapshot.train),
+        fresh_images=snapshot.fresh,
+        seconds=(now() - started).total_seconds(),
+        report_page=page,
+        champion_version=None if champion is None else champion.version,
+    )
 
 
 def _register(
@@ -154,7 +145,7 @@ def _register(
     order: Order,
     champion: ModelVersion | None,
     judgement: Judgement,
-    snapshot: collect.Snapshot,
+    snapshot: Snapshot,
     report: training_report.Report,
 ) -> ModelVersion:
     decision = judgement.decision
@@ -170,15 +161,18 @@ def _register(
         card_html=lambda number: report.card(title_of(name, number)),
         report_html=lambda number: report.page(title_of(name, number)),
         labels_until=snapshot.labels_until,
+        job_id=order.job_id,
     )
     facts = {
         "version": version.version,
+        "job": order.job_id,
         "outcome": decision.outcome,
         "relief": decision.relief,
         "words": decision.words(),
         "judge_old": len(snapshot.judge_old),
         "judge_recent": len(snapshot.judge_recent),
         "data_fingerprint": snapshot.fingerprint,
+        "snapshot": manifest_key(version),
     }
     place.ledger.append("decisions", "gate", json.loads(json.dumps(facts)))
     return version

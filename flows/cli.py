@@ -13,6 +13,8 @@ from rich.console import Console
 
 from flows import (
     commands_audit,
+    commands_drill,
+    commands_jobs,
     commands_keeping,
     commands_labels,
     commands_performance,
@@ -24,6 +26,10 @@ from flows import (
     terminal,
 )
 from flows.asking import Service
+from flows.backtest import commands_backtest
+from flows.classes import commands_classes
+from flows.gating import commands_gate
+from flows.history import commands_history, commands_ledger
 from flows.terminal import Json
 from infra.errors import UserError
 
@@ -45,6 +51,19 @@ token_app = typer.Typer(
     help="Bearer tokens: who may ask what of the service.\n\nExample: kedge token create hall-3 --role predict",
 )
 app.add_typer(token_app, name="token")
+rollout_app = typer.Typer(invoke_without_command=True, callback=commands_rollout.rollout)
+app.add_typer(rollout_app, name="rollout")
+models_app = typer.Typer(invoke_without_command=True, callback=commands_history.models)
+app.add_typer(models_app, name="models")
+classes_app = typer.Typer(invoke_without_command=True, callback=commands_classes.classes)
+app.add_typer(classes_app, name="classes")
+jobs_app = typer.Typer(invoke_without_command=True, callback=commands_jobs.jobs)
+app.add_typer(jobs_app, name="jobs")
+ledger_app = typer.Typer(
+    no_args_is_help=True,
+    help="The ledger: what was seen, decided and done, in chained rows.\n\nExample: kedge ledger verify",
+)
+app.add_typer(ledger_app, name="ledger")
 
 _INTERRUPTED = 130
 
@@ -201,9 +220,23 @@ def watch(
             show_seen(terminal.out, seen, whole=every <= 0)
 
 
-app.command()(commands_versions.models)
+jobs_app.command()(commands_jobs.show)
+jobs_app.command()(commands_jobs.cancel)
+models_app.command()(commands_history.history)
+models_app.command()(commands_gate.compare)
+classes_app.command()(commands_classes.add)
+app.command()(commands_gate.gate)
+app.command()(commands_gate.judge)
+ledger_app.command()(commands_ledger.show)
+ledger_app.command()(commands_ledger.verify)
+ledger_app.command()(commands_ledger.export)
+app.command()(commands_history.explain)
 app.command()(commands_versions.promote)
 app.command()(commands_versions.rollback)
+rollout_app.command()(commands_rollout.start)
+rollout_app.command()(commands_rollout.stop)
+rollout_app.command()(commands_rollout.gallery)
+app.command()(commands_drill.drill)
 app.command()(commands_rollout.shadow)
 app.command()(commands_rollout.canary)
 app.command()(commands_rollout.compare)
@@ -215,6 +248,7 @@ labels_app.command("import")(commands_labels.import_labels)
 labels_app.command("skip")(commands_labels.skip)
 labels_app.command("list")(commands_labels.list_labels)
 app.command()(commands_performance.performance)
+app.command()(commands_backtest.backtest)
 app.command()(commands_audit.audit)
 app.command()(commands_keeping.tidy)
 app.command()(commands_keeping.forget)

@@ -41,6 +41,16 @@ def data(
     label_errors: Annotated[
         bool, typer.Option("--label-errors", help="Rank the labels that the other images contradict; needs a champion.")
     ] = False,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION|JOB", help="Check that what trained it is still there, as it was.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --snapshot: write those images there once more.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -49,12 +59,17 @@ def data(
     Example: kedge data photos/
 
     Example: kedge data --label-errors
+
+    Example: kedge data --snapshot 3 --out trained-on/
     """
     from flows.data import check_data
     from flows.overrides import Overrides
     from flows.telling import on_terminal
 
     place = terminal.place(Overrides(data=manifest))
+    if snapshot is not None:
+        _snapshot(place, snapshot, out, as_json=as_json)
+        return
     if label_errors:
         _label_errors(place, as_json=as_json)
         return
@@ -68,6 +83,26 @@ def data(
     show_data(terminal.out, checked.summary)
     for words in checked.remarks:
         terminal.out.print(f"  {words}", style="yellow", highlight=False, markup=False)
+
+
+def _snapshot(place: Any, name: str, out: Path | None, *, as_json: bool) -> None:
+    from flows.collecting.show import show_verified
+    from flows.collecting.verifying import recreate, snapshot_named, verify
+    from flows.telling import on_terminal
+
+    of, manifest = snapshot_named(place, name)
+    with on_terminal(Console(stderr=True)) as teller:
+        verified = verify(place, of, manifest, teller)
+    if as_json:
+        terminal.show_json(verified)
+    else:
+        show_verified(terminal.out, verified)
+    if out is not None:
+        count = recreate(place, manifest, out)
+        words = f"{out} has the {count} images, with a manifest.csv."
+        Console(stderr=True).print(words, highlight=False, markup=False, soft_wrap=True)
+    if not verified.reproducible:
+        sys.exit(1)
 
 
 def _label_errors(place: Any, *, as_json: bool) -> None:
@@ -153,23 +188,52 @@ def train(
 def retrain(
     queue: Annotated[bool, typer.Option("--queue", help="Leave the job to the runner of `kedge up`.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "manual",
+    forecast: Annotated[
+        bool | None,
+        typer.Option(
+            "--forecast/--no-forecast",
+            help="Try a tenth first, and spare a training whose gain the gate could not see.",
+            show_default="only where no person asked",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would train, judge and be left out, and end.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """
     Fine-tune a successor from the champion on old and newly labelled images; promote it if the gate agrees.
 
+    An earlier version that surely knows the new images better returns instead, unless trigger.regimes is off.
+
     Example: kedge retrain --reason "new camera in hall 3"
+
+    Example: kedge retrain --dry-run
     """
     from flows import retraining
     from flows.summons import call_for_retrain
 
+    if dry_run:
+        _dry_run(as_json=as_json)
+        return
     if queue:
         place = terminal.place()
-        job = retraining.queue_retrain(place, reason)
+        job = retraining.queue_retrain(place, reason, forecast=forecast)
         call_for_retrain(place.settings, job.id)
         terminal.out.print(f"Job {job.id} is {job.state}; `kedge status` shows how it goes.", highlight=False)
         return
-    _train(lambda place, teller: retraining.retrain_here(place, reason, teller), as_json=as_json)
+    _train(lambda place, teller: retraining.retrain_here(place, reason, teller, forecast=forecast), as_json=as_json)
+
+
+def _dry_run(*, as_json: bool) -> None:
+    from flows.collecting.preview import preview_retrain
+    from flows.collecting.show import show_preview
+
+    preview = preview_retrain(terminal.place())
+    if as_json:
+        terminal.show_json(preview)
+    else:
+        show_preview(terminal.out, preview)
 
 
 def _train(work: Callable[..., Any], overrides: Any = None, *, as_json: bool) -> None:

@@ -33,8 +33,9 @@ def promote(
     Example: kedge promote 3 --reason "checked by Ada"
     """
     from flows.promote import promote as promote_version
+    from flows.serving_place import open_serving_place
 
-    place = terminal.place()
+    place = open_serving_place()
     rollout = promote_version(place, version, actor=terminal.person(), reason=reason)
     _show_rollout(rollout, place.settings.project.name)
 
@@ -48,8 +49,9 @@ def rollback(
     Example: kedge rollback --reason "wrong on hall 3"
     """
     from flows.promote import roll_back
+    from flows.serving_place import open_serving_place
 
-    place = terminal.place()
+    place = open_serving_place()
     _show_rollout(roll_back(place, actor=terminal.person(), reason=reason), place.settings.project.name)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.collect import manifest_examples
+from flows.collecting.from_manifest import manifest_examples
 from flows.fingerprints import keep_fingerprints
 from flows.telling import Teller
 from flows.workplace import Workplace

@@ -32,6 +32,7 @@ from flows.workplace import Workplace, open_workplace
 from infra import logs
 from infra.errors import UserError
 from infra.files import write_atomically
+from models.rollout_runs import DONE, PROBATION, runs
 
 _MARK = "demo.json"
 _OLD = {camera: 1 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}
@@ -40,7 +41,7 @@ _EVEN = {NEW_CAMERA: 0.5, **{camera: 0.5 / len(OLD_CAMERAS) for camera in OLD_CA
 _BEFORE, _DRIFTED, _AFTER = 800, 1000, 800
 _LABELLED_BEFORE, _LABELLED_DRIFTED, _LABELLED_AFTER = 200, 800, 300
 _FAST, _SLOW = 40.0, 8.0
-_UP_S, _ALARM_S, _HARM_S, _RETRAIN_S = 240.0, 120.0, 180.0, 600.0
+_UP_S, _ALARM_S, _HARM_S, _RETRAIN_S, _ROLLOUT_S, _PROBATION_S = 240.0, 120.0, 180.0, 600.0, 240.0, 120.0
 _LOG_LINES = 15
 
 
@@ -98,28 +99,45 @@ def _live(place: Workplace, world: World, seed: int, story: Story, console: Cons
             traffic.mix = Mix("meanwhile", _MIXED, _SLOW)
             with _step("deciding to retrain", folder, "watch"):
                 _wait(story, lambda: story.when("action", "retrain") is not None, _HARM_S, "the verdict to retrain")
-            with _step("retraining and promoting", folder, "retrain"):
-                _wait(story, lambda: _retrain_ended(place, story), _RETRAIN_S, "the retrain", bars, place)
+            with _step("retraining", folder, "retrain"):
+                _wait(story, lambda: _retrain_ended(place), _RETRAIN_S, "the retrain", bars, place)
+            with _step("rolling out", folder, "watch"):
+                story.tell("step", "The candidate answers unseen, then half of the callers, then all …")
+                traffic.mix = Mix("rollout", _MIXED, _FAST)
+                _wait(story, lambda: _rolled_out(place, (PROBATION, DONE)), _ROLLOUT_S, "the promotion")
             with _step("traffic after the promotion", folder, "service"):
                 story.tell("step", f"{_AFTER} images from both kinds of camera …")
                 _send(traffic, story, bars, Mix("after", _EVEN, _FAST), _AFTER)
                 # For whoever looks at the console afterwards: accuracy is drawn where labels exist.
                 traffic.label(_sample(traffic.of("after"), _LABELLED_AFTER, chance))
+            with _step("probation", folder, "watch"):
+                traffic.mix = Mix("probation", _EVEN, _SLOW)
+                _wait(story, lambda: _rolled_out(place, (DONE,)), _PROBATION_S, "the end of probation")
     finally:
         traffic.stop()
     story.look()
     return demo_report.measure(place, traffic, story)
 
 
-def _retrain_ended(place: Workplace, story: Story) -> bool:
+def _retrain_ended(place: Workplace) -> bool:
     from infra.jobs import jobs
 
     for job in jobs(place.engine):
-        if job.kind == "retrain" and job.state in {"failed", "refused", "cancelled"}:
-            said = job.error or " ".join((place.registry.versions()[-1].gate or {}).get("notes", ()))
+        if job.kind == "retrain" and job.state in {"failed", "refused", "declined", "cancelled"}:
+            notes = (place.registry.versions()[-1].gate or {}).get("notes", ())
+            said = job.error or (job.outcome or {}).get("words") or " ".join(notes)
             raise UserError(f"the retrain was {job.state}: {said}")
         if job.kind == "retrain" and job.state == "done":
             return True
+    return False
+
+
+def _rolled_out(place: Workplace, stages: tuple[str, ...]) -> bool:
+    """Whether the candidate has come that far; one that was stopped on its way ends the demo."""
+    for run in runs(place.engine, place.settings.project.name, last=1):
+        if not run.is_open and run.stage != DONE:
+            raise UserError(f"the rollout of version {run.version} ended as {run.stage}: {run.words}")
+        return run.stage in stages
     return False
 
 
@@ -191,10 +209,10 @@ def _prepare(folder: Path, world: World, seed: int) -> Workplace:
     folder.mkdir(parents=True)
     write_atomically(folder / _MARK, json.dumps({"seed": seed}))
     write_project_data(world, folder / "data", seed)
-    service, console, prefect = _free_ports((3000, 3001, 4200))
+    service, console, prefect, evidently = _free_ports((3000, 3001, 4200, 8008))
     write_atomically(
         folder / "kedge.toml",
-        _TOML.format(seed=seed, service=service, console=console, prefect=prefect),
+        _TOML.format(seed=seed, service=service, console=console, prefect=prefect, evidently=evidently),
     )
     return open_workplace(folder)
 
@@ -231,10 +249,17 @@ seal_s = 2             # the demo has no minute to wait
 [monitor]
 every_s = 8
 silent_after_s = 120
+evidently_port = {evidently}
 feedback_is_random = true   # true here: the demo draws the labelled predictions at random
 
 [trigger]
 cooldown_minutes = 10
+
+[rollout]
+shadow_predictions = 100
+canary_predictions = 100
+canary_share = 0.5          # half of the callers, for a minute
+probation_minutes = 0.5     # the demo has no day to wait
 
 [gate]
 min_precision = 0.8

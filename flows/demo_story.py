@@ -10,14 +10,22 @@ from flows.workplace import Workplace
 from infra import schema
 from infra.database import reading
 from infra.jobs import jobs
+from models.rollout_runs import runs
 
-_STYLE = {"alarm": "bold red", "verdict": "yellow", "retrain": "cyan", "promotion": "bold green", "step": "bold"}
+_STYLE = {
+    "alarm": "bold red",
+    "verdict": "yellow",
+    "retrain": "cyan",
+    "rollout": "magenta",
+    "promotion": "bold green",
+    "step": "bold",
+}
 
 
 @dataclass
 class Story:
     """
-    Tells each new alarm, verdict, job state and promotion once, with the seconds since the start.
+    Tells each new alarm, verdict, job state, stage of a rollout and promotion once, with the seconds since the start.
 
     Attributes:
         seen: What has been told: kind and key to the monotonic second of its telling.
@@ -58,6 +66,9 @@ class Story:
                 if job.error:
                     words += f": {_plain(job.error)}"
                 self._once("retrain", f"{job.id} {job.state}", words)
+        for run in reversed(runs(self.place.engine, self.place.settings.project.name)):
+            key = f"{run.sequence} {run.stage}"
+            self._once("rollout", key, f"version {run.version}, [bold]{run.stage}[/] – {_plain(run.words)}")
         for promotion in self.place.registry.history():
             words = f"version {promotion.version} is champion ({_plain(promotion.reason)})"
             self._once("promotion", str(promotion.version), words)

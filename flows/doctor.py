@@ -21,6 +21,7 @@ from infra.database import open_database, reading
 from infra.errors import UserError
 from infra.objects import open_objects
 from infra.settings import Settings, load
+from monitoring.policies.rules import rules_of, silent_policies
 
 _LEAST_PYTHON = (3, 11)
 _ROOMY_MB = 5_000
@@ -115,6 +116,8 @@ def _settings(settings: Settings) -> Iterator[Check]:
         yield Check("settings", "ok", str(file))
     else:
         yield Check("settings", "warn", f"no {file}: every setting has its default", "Write one with `kedge init`.")
+    for words in silent_policies(rules_of(settings)):
+        yield Check("settings", "warn", words, "Set it, or leave the policy out of trigger.when.")
 
 
 def _disk(settings: Settings) -> Iterator[Check]:

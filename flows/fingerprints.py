@@ -11,8 +11,8 @@ from models.near_duplicates import Fingerprint, fingerprint
 
 # The number changes when the same picture would get other bits.
 _FILE = "fingerprints-1.json"
-# Never compared: what cannot be decoded is named by those who need its pixels.
-_UNKNOWN = Fingerprint(bytes(16), (0.0, 0.0, 0.0), plain=True)
+# Of what cannot be decoded: no picture has such a colour, and plain ones are never compared.
+UNREADABLE = Fingerprint(bytes(16), (-1.0, -1.0, -1.0), plain=True)
 
 
 def fingerprints_of(settings: Settings, images: Mapping[str, Callable[[], bytes]]) -> dict[str, Fingerprint]:
@@ -63,4 +63,4 @@ def _fingerprint(data: bytes) -> Fingerprint:
     try:
         return fingerprint(decode(data).pixels)
     except ImageRefused:
-        return _UNKNOWN
+        return UNREADABLE

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 from flows.candidate import FIRST, Order, Outcome, make_candidate
 from flows.data import check_data
+from flows.jobs.attempts import attempted
 from flows.promote import promote
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
-from infra.jobs import claim_job, finish_job, note_run_dir, queue_job, release_abandoned
+from infra.job_claims import release_abandoned
+from infra.job_keeping import Keeper, Stopped
+from infra.jobs import Job, claim_job, finish_job, note_run_dir, queue_job
 from models.gate_records import PROMOTE
 
 
@@ -17,32 +20,39 @@ def train(place: Workplace, teller: Teller) -> Outcome:
     Train on the manifest, judge, register; promote the first model if it reaches the floors.
 
     Raises:
-        UserError: the data cannot be used, training failed, or another job runs.
+        UserError: the data cannot be used, training failed, it was cancelled, or another job runs.
     """
     # Every image now, judge images too: one that cannot be read would otherwise stop the work at its end.
     for remark in check_data(place, teller).remarks:
         teller.say(f"Note: {remark}.")
     release_abandoned(place.engine)
-    first = place.registry.champion_version() is None
-    reason = "first" if first else "manual"
+    reason = "first" if place.registry.champion_version() is None else "manual"
     job = queue_job(place.engine, FIRST, reason)
-    if job.kind != FIRST or claim_job(place.engine, job.id) is None:
+    claimed = claim_job(place.engine, job.id) if job.kind == FIRST else None
+    if claimed is None:
         remedy = "`kedge status` shows how it goes"
         if job.state == "queued":
             remedy = "`kedge retrain` does it now, and so does the runner of `kedge up`; then train"
         raise UserError(f"Another job is {job.state}: {job.kind}, asked for by {job.reason} ({job.id}). {remedy}.")
-    run_dir = place.settings.storage.home / "runs" / job.id
-    note_run_dir(place.engine, job.id, str(run_dir))
+    # One that was broken off goes on as what it was begun as.
+    order = Order(FIRST, job.reason, place.settings.storage.home / "runs" / job.id, job_id=job.id)
+    note_run_dir(place.engine, job.id, str(order.run_dir), claim=claimed.claim)
     try:
-        outcome = make_candidate(place, Order(FIRST, reason, run_dir), teller)
-        if first and outcome.decision.outcome == PROMOTE:
-            promote(place, outcome.version.version, actor="kedge train", reason="first model")
-            version = place.registry.version(outcome.version.version)
-            outcome = replace(outcome, promoted=True, version=version)
-    except Exception as error:
-        # Ctrl-C is no failure: the job stays open, and the same command goes on with it.
-        finish_job(place.engine, job.id, "failed", error=str(error) or type(error).__name__)
-        raise
-    facts = {"version": outcome.version.version, "promoted": outcome.promoted, "seconds": round(outcome.seconds, 1)}
-    finish_job(place.engine, job.id, "refused" if outcome.refused else "done", outcome=facts)
+        return attempted(place.engine, claimed, teller, lambda keeper: _once(place, claimed, order, keeper, teller))
+    except Stopped as stop:
+        raise UserError(f"Job {job.id} is {stop.why}: {stop}.") from stop
+
+
+def _once(place: Workplace, job: Job, order: Order, keeper: Keeper, teller: Teller) -> Outcome:
+    """One attempt; Ctrl-C is no failure: the job stays open, and the same command goes on with it."""
+    outcome = make_candidate(place, order, teller)
+    with keeper.undisturbed():
+        number = outcome.version.version
+        if place.registry.champion_version() is None and outcome.decision.outcome == PROMOTE:
+            promote(place, number, actor="kedge train", reason="first model")
+        promoted = place.registry.champion_version() == number
+        outcome = replace(outcome, promoted=promoted, version=place.registry.version(number))
+        facts = {"version": outcome.version.version, "promoted": outcome.promoted, "seconds": round(outcome.seconds, 1)}
+        state = "refused" if outcome.refused else "done"
+        finish_job(place.engine, job.id, state, claim=job.claim, outcome=facts)
     return outcome

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from flows import pinned
+from flows.collecting.manifest import forget_in_manifests
 from flows.forgetting import caches, leftovers, pictures, run_folders, spool
 from flows.pinned import PARTS
 from flows.telling import Teller
@@ -225,6 +226,7 @@ def _forget_everywhere(place: Workplace, one: Forgetting, images: Sequence[str])
     labelled = bool(found["rows"].get("labels"))
     holders = run_folders.holders(place, images)
     changed += pictures.forget_in_reports(place, images) if labelled or holders else 0
+    changed += forget_in_manifests(place, images) if labelled or holders else 0
     changed += caches.forget_in_caches(place, images, trained=labelled or bool(holders))
     for run in holders:
         for image in images:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.collect import content_of, excluded_images, manifest_examples, production_examples, read_image
+from flows.collecting.from_manifest import excluded_images, manifest_examples
+from flows.collecting.from_production import production_examples
+from flows.collecting.images import content_of, read_image
 from flows.fingerprints import fingerprints_of
 from flows.telling import Teller
 from flows.workplace import Workplace

@@ -24,9 +24,18 @@ _LOOK_EVERY_S = 0.2
 _PATIENCE_S = 8.0
 # How the modules end on a mistake that a person can put right; an uncaught exception ends them so, too.
 _USER_ERROR = 1
+# Signals that come from outside: from a person, the machine going down, a disk that went away, or from the kernel when
+# memory runs out. The others are a process's own mistakes, and would be made again.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 # Its account of a process that failed begins so, as "E0314 15:09:26.535 …"; its notes with a W, or with stars.
 _TORCHRUN = re.compile(r"^E\d{4} \d\d:\d\d:.*torch/distributed/elastic", re.MULTILINE)
+# Of the process that failed first: the others it ends by a signal itself.
+_TORCHRUN_CODE = re.compile(r"Root Cause.*?exitcode\s*:\s*(-?\d+)", re.DOTALL)
 _TORCHRUN_NOTES = re.compile(r"[WI]\d{4} \d\d:\d\d:|\*{5}")
+
+
+class Killed(UserError):
+    """A process was ended from outside, not by its own doing: the same work may well succeed when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ def train(run_dir: Path, on_progress: OnProgress = lambda line: None, devices: i
     devices: as many processes train together, each with a GPU (or a CPU, where there is none).
 
     Raises:
+        Killed: it was ended from outside; it goes on from its checkpoint when called again.
         UserError: it failed; the message ends with the tail of `train.log`.
     """
     tail = Tail(run_dir / "progress.jsonl", on_progress)
@@ -101,7 +111,8 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
     Run one module to its end, with its output in `log`; with several devices, a process for each.
 
     Raises:
-        UserError: it ended with anything but 0. A person's mistake is told in the module's own words, anything
+        Killed: a signal from outside ended it.
+        UserError: it ended with anything else but 0. A person's mistake is told in the module's own words, anything
             else with the tail of the log.
     """
     command = [*_starter(devices), module, "--run-dir", str(run_dir)]
@@ -133,13 +144,8 @@ def run(module: str, run_dir: Path, log: Path, meanwhile: Callable[[], None] = l
             process_groups.end(process.pid, _PATIENCE_S if process.poll() is None else 0)
             process.wait()
             leash.free(process.pid)
-    if process.returncode == _USER_ERROR and (words := _last_words(log, begins)):
-        raise UserError(words)
     if process.returncode != 0:
-        raise UserError(
-            f"{module} failed with {_exit_words(process.returncode)} in {run_dir}. "
-            f"Its checkpoint is kept; the end of {log}:\n{logs.tail(log)}"
-        )
+        raise _failure(module, run_dir, log, begins, process.returncode)
 
 
 def _starter(devices: int) -> list[str]:
@@ -150,9 +156,25 @@ def _starter(devices: int) -> list[str]:
     return [sys.executable, "-m", *together]
 
 
-def _last_words(log: Path, begins: int) -> str:
-    """What the module said from `begins` on, bytes; "" where that is a traceback and so no message for a person."""
+def _failure(module: str, run_dir: Path, log: Path, begins: int, code: int) -> UserError:
     said = log.read_bytes()[begins:].decode(errors="replace").strip()
+    killed_by = _killed_by(said, code)
+    if killed_by is None and code == _USER_ERROR and (words := _last_words(said)):
+        return UserError(words)
+    how = f"was killed by {killed_by.name}" if killed_by is not None else f"failed with {_exit_words(code)}"
+    kept = f"Its checkpoint is kept; the end of {log}:\n{logs.tail(log)}"
+    return (UserError if killed_by is None else Killed)(f"{module} {how} in {run_dir}. {kept}")
+
+
+def _killed_by(said: str, code: int) -> signal.Signals | None:
+    """The signal from outside that ended the module, or one of torchrun's processes; None where it was none."""
+    codes = [code, *(int(found) for found in _TORCHRUN_CODE.findall(said) if _TORCHRUN.search(said))]
+    # A module that heard the signal says its farewell, and ends with 128 and the signal's number.
+    return next((number for number in _FROM_OUTSIDE for each in codes if each in (-number, 128 + number)), None)
+
+
+def _last_words(said: str) -> str:
+    """What the module said, for a person; "" where that is a traceback."""
     if _TORCHRUN.search(said):
         # What its processes said stands before torchrun's own account of how they ended; several may say the same.
         before = [line for line in _TORCHRUN.split(said)[0].splitlines() if not _TORCHRUN_NOTES.match(line)]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.collect import PRODUCTION, Snapshot, read_image
+from flows.collecting.images import read_image
+from flows.collecting.snapshot import PRODUCTION, Snapshot
 from flows.judging import Judgement
 from flows.workplace import Workplace
 from models.examples import Example

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows import trials
-from flows.workplace import Workplace
+from flows.serving_place import Serving
 from infra.errors import UserError
 from infra.workers import live_workers
+from models import rollouts
 from models.registry import Promotion
 
 _POLL_S = 0.1
@@ -28,7 +28,7 @@ class Rollout:
     seconds: float
 
 
-def promote(place: Workplace, version: int, *, actor: str, reason: str, wait_s: float = 30.0) -> Rollout:
+def promote(place: Serving, version: int, *, actor: str, reason: str, wait_s: float = 30.0) -> Rollout:
     """
     Make `version` the champion everywhere.
 
@@ -39,7 +39,7 @@ def promote(place: Workplace, version: int, *, actor: str, reason: str, wait_s: 
     return _roll_out(place, lambda: place.registry.promote(version, actor=actor, reason=reason), wait_s)
 
 
-def roll_back(place: Workplace, *, actor: str, reason: str, wait_s: float = 30.0) -> Rollout:
+def roll_back(place: Serving, *, actor: str, reason: str, wait_s: float = 30.0) -> Rollout:
     """
     Return to the champion before; the same promises as `promote`.
 
@@ -49,18 +49,32 @@ def roll_back(place: Workplace, *, actor: str, reason: str, wait_s: float = 30.0
     return _roll_out(place, lambda: place.registry.rollback(actor=actor, reason=reason), wait_s)
 
 
-def _roll_out(place: Workplace, move: Callable[[], Promotion], wait_s: float) -> Rollout:
-    started = time.monotonic()
-    promotion = move()
+def settle(place: Serving, promotion: Promotion, wait_s: float = 30.0, begun: float | None = None) -> Rollout:
+    """
+    Wait until every worker follows a pointer that has moved, and end the trials of the version; may be repeated.
+
+    begun: Monotonic second of the move; None = now.
+
+    Raises:
+        UserError: a worker refused the version or did not take it in time; the pointer is put back.
+    """
+    started = time.monotonic() if begun is None else begun
     problem = _wait_for_workers(place, promotion.version, started + wait_s)
     if problem is not None:
         _put_back(place, promotion, problem)
-    trials.end_of_version(place, promotion.version, actor="kedge", reason="became champion")
-    workers = len(live_workers(place.engine, place.settings.project.name))
+    # Nothing is compared with itself.
+    name = place.settings.project.name
+    rollouts.end_of_version(place.engine, name, promotion.version, actor="kedge", reason="became champion")
+    workers = len(live_workers(place.engine, name))
     return Rollout(promotion, workers, time.monotonic() - started)
 
 
-def _wait_for_workers(place: Workplace, version: int, deadline: float) -> str | None:
+def _roll_out(place: Serving, move: Callable[[], Promotion], wait_s: float) -> Rollout:
+    started = time.monotonic()
+    return settle(place, move(), wait_s, started)
+
+
+def _wait_for_workers(place: Serving, version: int, deadline: float) -> str | None:
     """None once all live workers answer with `version`; else what stands in the way."""
     while True:
         workers = live_workers(place.engine, place.settings.project.name)
@@ -77,7 +91,7 @@ def _wait_for_workers(place: Workplace, version: int, deadline: float) -> str | 
         time.sleep(_POLL_S)
 
 
-def _put_back(place: Workplace, promotion: Promotion, problem: str) -> None:
+def _put_back(place: Serving, promotion: Promotion, problem: str) -> None:
     name, version = place.settings.project.name, promotion.version
     before = place.registry.put_back(promotion, actor="kedge", reason=f"put back: {problem}")
     champion = place.registry.champion_version()

@@ -1,28 +1,44 @@
-"""Retraining: one job from claim to promotion. Knows no Prefect; the flow of that name calls it."""
+"""Retraining: one job from claim to rollout. Knows no Prefect; the flow of that name calls it."""
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from flows.candidate import SUCCESSOR, Order, Outcome, make_candidate
+from flows.candidate import ARCHIVED, CANDIDATE, DECLINED, SUCCESSOR, Order, Outcome, make_candidate
+from flows.collecting.snapshot import kept_snapshot
+from flows.jobs.attempts import attempted
 from flows.notify import notify
-from flows.promote import promote
+from flows.rollout.begin import begin_rollout
 from flows.telling import Logged, Teller
 from flows.workplace import Workplace, open_workplace
 from infra.errors import UserError
-from infra.jobs import Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job, release_abandoned
+from infra.job_claims import release_abandoned
+from infra.job_keeping import Keeper, Stopped
+from infra.jobs import Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job
 from infra.settings import Settings
-from models.gate_records import PROMOTE
+from models import rollout_runs
+from models.gate_records import GateDecision
+from models.rollout_runs import RolloutRun
 
 _log = logging.getLogger(__name__)
+_NOT_TRAINED = GateDecision("undecided", relief=False, objections=(), checks=(), precisions=(), notes=())
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a job ended; `job_id` is empty when there was nothing to do."""
+    """
+    How a job ended; `job_id` is empty when there was nothing to do.
+
+    Attributes:
+        state: As the job's row; or "skipped" (another has it, or it is over), or "lost" (another has it now).
+        outcome: What was made; None where nothing came of it.
+    """
 
     job_id: str
     state: str
     words: str
+    outcome: Outcome | None = None
 
     def __str__(self) -> str:
         return f"{self.state}: {self.words}"
@@ -32,7 +48,8 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
     """
     Do one job: that of the row, or a new one for `reason` where no id is given. Untold, its progress goes to the log.
 
-    A job that another process has, or that is over, is left alone: calling twice does it once.
+    A job that another process has, or that is over, is left alone: calling twice does it once. Must run in the main
+    thread, where the wish to cancel arrives.
     """
     place = open_workplace(settings.root)
     release_abandoned(place.engine)
@@ -44,94 +61,159 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
         return JobOutcome(wanted, "skipped", f"job {wanted} is not waiting: another process has it, or it is over")
     try:
         outcome = _do(place, job, teller or Logged(_log))
+    except Stopped as stop:
+        _log.warning("Job %s is %s: %s", job.id, stop.why, stop)
+        return JobOutcome(job.id, stop.why, str(stop))
     except UserError as error:
         notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error}", {"job": job.id})
         return JobOutcome(job.id, "failed", str(error))
-    verdict = "promoted" if outcome.promoted else "not promoted"
-    words = f"{outcome.version.title} is {verdict}. {' '.join(outcome.decision.words())}"
+    words = _words(outcome)
     notify(settings, "retrain_done", words, {"job": job.id, "version": str(outcome.version.version)})
-    return JobOutcome(job.id, "refused" if outcome.refused else "done", words)
+    return JobOutcome(job.id, _state(outcome), words, outcome)
 
 
-def retrain_here(place: Workplace, reason: str, teller: Teller) -> Outcome:
+def retrain_here(place: Workplace, reason: str, teller: Teller, *, forecast: bool | None = None) -> Outcome:
     """
     Write a job and do it in this process.
 
+    forecast: whether the gain is forecast first; None: as trigger.forecast and the reason have it.
+
     Raises:
-        UserError: there is no champion to start from, another job is open, or training failed.
+        UserError: there is no champion to start from, another job is open, training failed, or it was cancelled.
     """
     check_champion(place)
     release_abandoned(place.engine)
-    job = claim_job(place.engine, queue_job(place.engine, SUCCESSOR, reason).id)
+    job = claim_job(place.engine, queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast)).id)
     if job is None:
-        raise UserError("Another training job is running; wait for it: `kedge status` shows it.")
-    return _do(place, job, teller)
+        raise UserError("Another training job is running; wait for it: `kedge jobs` shows it.")
+    try:
+        return _do(place, job, teller)
+    except Stopped as stop:
+        raise UserError(f"Job {job.id} is {stop.why}: {stop}.") from stop
 
 
-def queue_retrain(place: Workplace, reason: str) -> Job:
+def queue_retrain(place: Workplace, reason: str, *, forecast: bool | None = None) -> Job:
     """
-    Write a job for the runner, or find the one that is open.
+    Write a job for the runner, or find the one that is open; `forecast` as for `retrain_here`.
 
     Raises:
         UserError: there is no champion to start from.
     """
     check_champion(place)
     release_abandoned(place.engine)
-    return queue_job(place.engine, SUCCESSOR, reason)
+    return queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast))
 
 
 def check_champion(place: Workplace) -> None:
     """
     Raises:
-        UserError: there is no champion to start from.
+        UserError: there is no champion to retrain from.
     """
     if place.registry.champion_version() is None:
         raise UserError("There is no champion to retrain from. `kedge train` makes the first model.")
 
 
 def _do(place: Workplace, job: Job, teller: Teller) -> Outcome:
-    run_dir = place.settings.storage.home / "runs" / job.id
-    note_run_dir(place.engine, job.id, str(run_dir))
-    try:
-        check_champion(place)
-        order = Order(SUCCESSOR, job.reason, run_dir, shift=str((job.evidence or {}).get("shift", "")))
-        outcome = make_candidate(place, order, teller)
-        if outcome.version.state != "refused":
-            outcome = _promote(place, job, outcome)
-    except Exception as error:
-        # Ctrl-C and a cancelled run are no failures: the job stays open, and goes on from its checkpoint next time.
-        _log.exception("Job %s failed", job.id)
-        finish_job(place.engine, job.id, "failed", error=str(error) or type(error).__name__)
-        raise
+    return attempted(place.engine, job, teller, lambda keeper: _once(place, job, keeper, teller))
+
+
+def _once(place: Workplace, job: Job, keeper: Keeper, teller: Teller) -> Outcome:
+    """One attempt, which goes on wherever an earlier one was broken off: nothing is registered or sent out twice."""
+    run_dir = _run_dir(place, job)
+    note_run_dir(place.engine, job.id, str(run_dir), claim=job.claim)
+    check_champion(place)
+    sent = rollout_runs.of_job(place.engine, place.settings.project.name, job.id)
+    outcome = _made(place, job, teller) if sent is None else _sent_before(place, job, sent)
+    outcome = _completed(job, outcome, run_dir)
+    with keeper.undisturbed():
+        if sent is not None or (outcome.state != DECLINED and outcome.version.state != "refused"):
+            sent = _send_out(place, job, outcome)
+            outcome = replace(outcome, promoted=sent.promoted, version=place.registry.version(sent.version))
+        finish_job(place.engine, job.id, _state(outcome), claim=job.claim, outcome=_facts(outcome, sent))
+    return outcome
+
+
+def _made(place: Workplace, job: Job, teller: Teller) -> Outcome:
+    made = place.registry.version_of_job(job.id)
+    if made is not None:
+        _check_parent(place, made.title, made.parent_version)
+    evidence = job.evidence or {}
+    shift, forecast = str(evidence.get("shift", "")), evidence.get("forecast")
+    wider = tuple(evidence.get("classes", ()))
+    order = Order(SUCCESSOR, job.reason, _run_dir(place, job), shift, job.id, forecast, wider)
+    outcome = make_candidate(place, order, teller)
+    if outcome.state != DECLINED:
+        _check_parent(place, outcome.version.title, outcome.champion_version)
+    return outcome
+
+
+def _sent_before(place: Workplace, job: Job, sent: RolloutRun) -> Outcome:
+    """What an attempt had made, or chosen, that was broken off after its rollout had begun."""
+    version = place.registry.version(sent.version)
+    decision = _NOT_TRAINED if version.gate is None else GateDecision.from_json(version.gate)
+    chosen = place.registry.version_of_job(job.id) is None
+    words = f"{version.title} fits the new images; it was sent out again instead of a new one." if chosen else ""
+    state = ARCHIVED if chosen else CANDIDATE
+    return Outcome(version, decision, sent.promoted, 0, 0, 0.0, None, state, words, sent.champion_version)
+
+
+def _completed(job: Job, outcome: Outcome, run_dir: Path) -> Outcome:
+    """With what only an earlier attempt knew: how many images trained, and since when."""
+    kept = kept_snapshot(run_dir) if outcome.state == CANDIDATE and not outcome.train_images else None
+    if kept is None:
+        return outcome
+    seconds = (outcome.version.created_at - job.created_at).total_seconds()
+    return replace(outcome, train_images=len(kept.train), fresh_images=kept.fresh, seconds=seconds)
+
+
+def _run_dir(place: Workplace, job: Job) -> Path:
+    return place.settings.storage.home / "runs" / job.id
+
+
+def _check_parent(place: Workplace, title: str, compared: int | None) -> None:
+    champion = place.registry.champion_version()
+    if champion != compared:
+        raise UserError(
+            f"{title} was compared with version {compared}, but version {champion} was made champion meanwhile; "
+            f"nothing was promoted. Retrain again, or `kedge promote {title.rpartition(':')[2]}`."
+        )
+
+
+def _send_out(place: Workplace, job: Job, outcome: Outcome) -> RolloutRun:
+    """Begin the rollout of what the gate lets through, or go on with the one that was begun."""
+    reason = f"retrain for {job.reason}"
+    number = outcome.version.version
+    return begin_rollout(place, number, job_id=job.id, reason=reason, decision=outcome.decision)
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.state == DECLINED:
+        return "declined"
+    return "refused" if outcome.refused else "done"
+
+
+def _facts(outcome: Outcome, sent: RolloutRun | None) -> dict[str, Any]:
     facts = {
-        "version": outcome.version.version,
+        "made": outcome.state,
+        "words": outcome.words,
         "promoted": outcome.promoted,
+        "rollout": None if sent is None else sent.sequence,
         "gate": outcome.decision.outcome,
         "relief": outcome.decision.relief,
         "train_images": outcome.train_images,
         "fresh_images": outcome.fresh_images,
         "seconds": round(outcome.seconds, 1),
     }
-    finish_job(place.engine, job.id, "refused" if outcome.refused else "done", outcome=facts)
-    return outcome
+    # A declined job made no version: the champion that stays is none of its doing.
+    return facts if outcome.state == DECLINED else {"version": outcome.version.version, **facts}
 
 
-def _promote(place: Workplace, job: Job, outcome: Outcome) -> Outcome:
-    """
-    Promote what the gate lets through; by relief it would go to canary, and until there is one, straight on.
+def _words(outcome: Outcome) -> str:
+    if outcome.state != CANDIDATE:
+        return outcome.words
+    what = "is promoted" if outcome.promoted else "is refused" if outcome.refused else "is on its way to the callers"
+    return f"{outcome.version.title} {what}. {' '.join(outcome.decision.words())}"
 
-    Raises:
-        UserError: the champion is no longer the one that the candidate was compared with.
-    """
-    champion = place.registry.champion_version()
-    if champion != outcome.version.parent_version:
-        number = outcome.version.version
-        raise UserError(
-            f"{outcome.version.title} was compared with version {outcome.version.parent_version}, but version "
-            f"{champion} was made champion meanwhile; nothing was promoted. Retrain again, or `kedge promote {number}`."
-        )
-    reason = f"retrain for {job.reason}"
-    if outcome.decision.outcome != PROMOTE:
-        reason += "; undecided by the gate, promoted by relief: a gain of at least 10 points is proven"
-    promote(place, outcome.version.version, actor="kedge retrain", reason=reason)
-    return replace(outcome, promoted=True, version=place.registry.version(outcome.version.version))
+
+def _evidence(*, forecast: bool | None) -> dict[str, Any] | None:
+    return None if forecast is None else {"forecast": forecast}

@@ -1,19 +1,26 @@
 """
-`python -m flows.runner`: starts the flows on their schedules and at their events, each run in a process of its own.
+`python -m flows.runner`: starts looks and tidying on their schedules and retrains at their events, each in a process
+of its own.
 
 `prefect serve` in a file, with what it lacks: nothing that piled up while nobody ran is caught up on, and runs that
 died with an earlier runner are closed, since they would hold their deployment's only slot for ever.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psutil
+
 from flows import prefect_environment, summons, timetable
+from flows.jobs.again import call_for_all
+from flows.rollout.following import following
 from infra import logs
 from infra.clock import now
 from infra.database import open_database
@@ -30,6 +37,8 @@ _log = logging.getLogger(__name__)
 _DEBOUNCE = timedelta(seconds=30)
 # Three heartbeats of a run (prefect_environment) and some air.
 _DEAD_AFTER = timedelta(seconds=120)
+# Within the patience that `kedge up` has with the runner (children.runner).
+_FAREWELL_S = 8.0
 
 
 def main() -> None:
@@ -58,8 +67,10 @@ async def serve(settings: Settings) -> None:
         await _close_old_runs(client, deployments, alone=not settings.prefect.api_url)
         await _notice_dead_jobs(client, settings, deployments[-1])
     engine = open_database(settings.storage.database)
-    with beating(engine, "runner"):
+    with beating(engine, "runner"), following(settings):
         _log.info("Serving: watch every %g s, retrain at %s", settings.monitor.every_s, summons.REQUESTED)
+        # What died with an earlier runner, or was asked for while none ran, need not wait for the next look.
+        await asyncio.to_thread(call_for_all, settings)
         await _until_sigterm(runner)
 
 
@@ -68,12 +79,35 @@ async def _until_sigterm(runner: "Runner") -> None:
     # Runner says that it has started by nothing but this attribute.
     while not (runner.started or serving.done()):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
+    farewells: list[asyncio.Task[None]] = []
     # In place of Runner's own, which in 3.8 exits before it has ended the runs it started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, lambda: farewells.append(asyncio.create_task(_farewell(serving)))
+    )
     try:
         await serving
     except asyncio.CancelledError:
         _log.info("Stopped")
+
+
+async def _farewell(serving: "asyncio.Task[Any]") -> None:
+    """Ask every run to end, so that it hands its job back, and only then stop: Runner would kill them at once."""
+    runs = [child for child in psutil.Process().children() if _is_run(child)]
+    for run in runs:
+        with contextlib.suppress(psutil.Error):
+            run.terminate()
+    deadline = time.monotonic() + _FAREWELL_S
+    # A process's end is no event of this loop.
+    while any(_is_run(run) for run in runs) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    serving.cancel()
+
+
+def _is_run(process: psutil.Process) -> bool:
+    """Whether it is a flow's process; of one that has ended nothing can be read."""
+    with contextlib.suppress(psutil.Error):
+        return any("prefect" in word for word in process.cmdline())
+    return False
 
 
 async def deployments_of(settings: Settings) -> list[Any]:
@@ -101,7 +135,8 @@ async def deployments_of(settings: Settings) -> list[Any]:
         ),
         await retrain.ato_deployment(
             **common,
-            schedules=timetable.retrain_schedules(settings),
+            # trigger.cron is the watcher's business: it weighs the time together with everything else.
+            schedules=[],
             triggers=[trigger_of(settings)],
             concurrency_limit=1,
         ),

@@ -85,6 +85,7 @@ def show_status(console: Console, status: Status) -> None:
     lines.add_row("service", _service(status))
     lines.add_row("watcher", _watcher(status))
     lines.add_row("verdict", _verdict(status))
+    lines.add_row("next retrain", _decision(status))
     lines.add_row("last window", _window(status))
     lines.add_row("last retrain", _retrain(status))
     lines.add_row("labels", _labels(status))
@@ -147,6 +148,15 @@ def _verdict(status: Status) -> RenderableType:
     return words
 
 
+def _decision(status: Status) -> RenderableType:
+    decision = status.decision
+    if decision is None:
+        return "nothing decided yet"
+    # People's reasons are among the words: nothing of them is markup.
+    words = Text(str(decision["words"]), "" if decision["asks"] else "dim")
+    return words.append(f"\n{decision['expected']['words']}", "dim")
+
+
 def _window(status: Status) -> RenderableType:
     window = status.last_window
     if window is None:
@@ -184,9 +194,15 @@ def show_seen(console: Console, seen: Seen, *, whole: bool = True) -> None:
         console.print(f"  the page of window {seen.page} will be drawn", style="dim", highlight=False)
     if seen.job_id:
         console.print(f"  retrain asked for: job {seen.job_id}", style="bold", highlight=False)
-    if whole and seen.would_change:
+    if seen.decision is not None:
+        for told in seen.decision.told:
+            console.print(f"  {told}", highlight=False, markup=False)
+    for request in seen.answered:
+        console.print(f"  request {request.id} was {request.state}", style="bold", highlight=False)
+    changes = (*seen.would_change, *(seen.decision.would_change if seen.decision is not None else ()))
+    if whole and changes:
         console.print("What would change it", style="bold")
-        for change in seen.would_change:
+        for change in changes:
             console.print(f"  {change}", highlight=False, markup=False)
     if whole and seen.detectors:
         console.print(_evidence_table(seen))

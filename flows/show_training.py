@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from flows.candidate import Outcome
 from flows.label_errors import LabelErrors
+from flows.orders import CANDIDATE, Outcome
 from flows.show import table
 from infra.settings import FILE_NAME, Settings
 from models.gate_records import GateDecision
@@ -18,6 +18,9 @@ _MOST_SUSPECTS = 20
 
 def show_training(console: Console, outcome: Outcome, settings: Settings) -> None:
     """The new version, its scores, what the gate said, where the report is, and the next step."""
+    if outcome.state != CANDIDATE:
+        console.print(f"\n{outcome.words}", style="bold", highlight=False, markup=False)
+        return
     fresh = f" ({outcome.fresh_images} newly labelled)" if outcome.fresh_images else ""
     console.print(
         f"\n{outcome.version.title}: {outcome.train_images} images{fresh} trained it in {outcome.seconds:.0f} s.",
@@ -28,7 +31,8 @@ def show_training(console: Console, outcome: Outcome, settings: Settings) -> Non
         for words in scores_in_words(Scorecard.from_json(outcome.version.scorecard)):
             console.print(f"  {words}", highlight=False, markup=False)
     show_decision(console, outcome.decision)
-    console.print(f"Report: {outcome.report_page}", highlight=False, soft_wrap=True, markup=False)
+    if outcome.report_page is not None:
+        console.print(f"Report: {outcome.report_page}", highlight=False, soft_wrap=True, markup=False)
     words, style = next_step(outcome)
     console.print(words, style=style, highlight=False)
     if not (settings.root / FILE_NAME).exists():

@@ -89,6 +89,8 @@ class Status:
 
     Attributes:
         verdict: The newest; that of `last_window` is what was said when it closed.
+        decision: The newest about a retrain, as JSON: what asks, what holds back, what it would win and cost; None
+            before the first.
         trials: The canary and the shadow, where there are any.
         labels: None where the tables cannot be read.
         watcher_silent_s: None before the first look of the watcher.
@@ -98,6 +100,7 @@ class Status:
     champion: ChampionState | None
     versions: tuple[VersionState, ...]
     verdict: dict[str, Any] | None
+    decision: dict[str, Any] | None
     last_window: WindowState | None
     last_retrain: RetrainState | None
     service: ServiceState
@@ -109,11 +112,13 @@ class Status:
 def status(place: Workplace) -> Status:
     """Gather the status from the rows of `place`."""
     name = place.settings.project.name
+    newest = _newest_verdict(place)
     return Status(
         at=now(),
         champion=_champion(place),
         versions=tuple(_version(version) for version in place.registry.versions()),
-        verdict=_standing_verdict(place),
+        verdict=None if newest is None else _verdict(newest),
+        decision=None if newest is None else newest.evidence.get("decision"),
         last_window=_last_window(place),
         last_retrain=_last_retrain(place),
         service=_service(live_workers(place.engine, name)),
@@ -176,12 +181,11 @@ def _last_window(place: Workplace) -> WindowState | None:
     )
 
 
-def _standing_verdict(place: Workplace) -> dict[str, Any] | None:
+def _newest_verdict(place: Workplace) -> Any:
     table = schema.verdicts
     query = sa.select(table).where(table.c.name == place.settings.project.name).order_by(table.c.sequence.desc())
     with reading(place.engine) as connection:
-        row = connection.execute(query.limit(1)).first()
-    return None if row is None else _verdict(row)
+        return connection.execute(query.limit(1)).first()
 
 
 def _verdict(row: Any) -> dict[str, Any]:

@@ -23,17 +23,20 @@ def resource_of(settings: Settings, job_id: str) -> str:
     return f"kedge.{settings.project.name}.job.{job_id}"
 
 
-def call_for_retrain(settings: Settings, job_id: str) -> bool:
+def call_for_retrain(settings: Settings, job_id: str, attempt: int = 0) -> bool:
     """
     Tell Prefect that the job waits; False when Prefect was not reached, which is logged and no error.
 
     Over HTTP rather than by Prefect's own client: it is heard, or it is known that it was not.
+
+    attempt: so many have died; repeated calls for one attempt start one run, and the next attempt another.
     """
+    subject = f"{job_id}.{attempt}" if attempt else job_id
     event = {
         "id": str(uuid.uuid4()),
         "event": REQUESTED,
         "occurred": now().isoformat(),
-        "resource": {"prefect.resource.id": resource_of(settings, job_id), "kedge.job": job_id},
+        "resource": {"prefect.resource.id": resource_of(settings, subject), "kedge.job": job_id},
         "payload": {"job_id": job_id},
     }
     try:

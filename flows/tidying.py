@@ -1,11 +1,14 @@
-"""Tidying: tables merged, rows and images that are past their time deleted, forgetting gone on with."""
+"""Tidying: tables merged, what is past its time deleted, forgetting gone on with, the ledger's heads exported."""
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from flows.bias_watch import audit_for_bias
 from flows.forget import go_on
+from flows.history.ledger import export
+from flows.notify import notify
 from flows.pinned import pins
 from flows.telling import Logged, Teller
 from flows.workplace import Workplace, open_workplace
@@ -62,13 +65,19 @@ class ImagesTidied:
 
 @dataclass(frozen=True)
 class Tidied:
-    """What a run came to; a dry run says what one would."""
+    """
+    What a run came to; a dry run says what one would.
+
+    Attributes:
+        ledger: That it is whole and was exported, or what is wrong with it; "" in a dry run.
+    """
 
     dry_run: bool
     tables: tuple[TableTidied, ...]
     images: ImagesTidied
     forgotten: int
     remarks: tuple[str, ...]
+    ledger: str = ""
 
     def words(self) -> list[str]:
         """A sentence each, for a person."""
@@ -89,12 +98,15 @@ class Tidied:
         )
         if self.forgotten:
             told.append(f"{self.forgotten} requests to forget were finished")
-        return [*told, *self.remarks]
+        return [*told, *self.remarks, *([self.ledger] if self.ledger else [])]
 
 
 def tidy_project(settings: Settings) -> Tidied:
     """What the schedule does."""
-    return tidy(open_workplace(settings.root), Logged(_log))
+    place = open_workplace(settings.root)
+    tidied = tidy(place, Logged(_log))
+    audit_for_bias(place)
+    return tidied
 
 
 def tidy(place: Workplace, teller: Teller, *, dry_run: bool = False) -> Tidied:
@@ -127,9 +139,21 @@ def tidy(place: Workplace, teller: Teller, *, dry_run: bool = False) -> Tidied:
             "judge. Raise the cap, or promote a successor that was trained on less."
         )
     done = Tidied(dry_run, tables, _images_tidied(decided), forgotten, tuple(remarks))
-    if not dry_run:
-        place.ledger.append(STREAM, "tidied", _facts(done))
-    return done
+    if dry_run:
+        return done
+    place.ledger.append(STREAM, "tidied", _facts(done))
+    return replace(done, ledger=_export_heads(place))
+
+
+def _export_heads(place: Workplace) -> str:
+    """Every stream's newest hash to where the database cannot reach it; a ledger that does not fit is told at once."""
+    try:
+        made = export(place, actor="kedge tidy").export
+    except UserError as broken:
+        notify(place.settings, "ledger_broken", str(broken))
+        return str(broken)
+    # The export's own row is in the ledger, too, but not yet in the export.
+    return f"ledger: whole, {made.rows + 1} rows; {made.title} is in the object store"
 
 
 def _go_on_forgetting(place: Workplace, teller: Teller, remarks: list[str]) -> int:

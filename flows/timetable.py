@@ -1,4 +1,4 @@
-"""When the flows run on their own: the watcher by seconds, tidying by cron, retraining by cron besides its triggers."""
+"""When the flows run on their own: the watcher by seconds, tidying by cron. What retrains, each look decides."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,22 +14,17 @@ _FIELDS = "minute hour day-of-month month day-of-week"
 
 def check(settings: Settings) -> None:
     """
-    Refuse a timetable that cannot be kept, before anything is started with it.
+    Refuse what cannot be kept, before anything is started with it: the section [trigger], and the hour of tidying.
 
     Raises:
-        UserError: trigger.cron or retention.cron is not a cron line, or one that never comes.
+        UserError: a cron line is none, or never comes; or it cannot be told what starts a retrain.
     """
-    for setting, cron, example in _crons(settings):
-        if cron:
-            _check_cron(setting, cron, example)
+    from monitoring.policies.rules import rules_of
 
-
-def _crons(settings: Settings) -> tuple[tuple[str, str, str], ...]:
-    """Setting, its cron line, and an example for a person who has to mend it."""
-    return (
-        ("trigger.cron", settings.trigger.cron.strip(), '"0 3 * * 0" for Sundays at three'),
-        ("retention.cron", settings.retention.cron.strip(), '"30 3 * * *" for every day at 3:30'),
-    )
+    rules_of(settings)
+    cron = settings.retention.cron.strip()
+    if cron:
+        _check_cron("retention.cron", cron, '"30 3 * * *" for every day at 3:30')
 
 
 def _check_cron(setting: str, cron: str, example: str) -> None:
@@ -53,17 +48,6 @@ def watch_schedule(settings: Settings) -> Any:
     return Interval(timedelta(seconds=settings.monitor.every_s), anchor_date=now() + _FIRST_LOOK)
 
 
-def retrain_schedules(settings: Settings) -> list[Any]:
-    """
-    Prefect's schedules of the retrain deployment: none, or the cron line, in UTC.
-
-    Raises:
-        UserError: as `check`.
-    """
-    check(settings)
-    return _schedules(settings.trigger.cron)
-
-
 def tidy_schedules(settings: Settings) -> list[Any]:
     """
     Prefect's schedules of the tidy deployment: none, or `retention.cron`, in UTC.
@@ -72,15 +56,12 @@ def tidy_schedules(settings: Settings) -> list[Any]:
         UserError: as `check`.
     """
     check(settings)
-    return _schedules(settings.retention.cron)
-
-
-def _schedules(cron: str) -> list[Any]:
-    if not cron.strip():
+    cron = settings.retention.cron.strip()
+    if not cron:
         return []
     from prefect.schedules import Cron
 
-    return [Cron(cron.strip(), timezone="UTC")]
+    return [Cron(cron, timezone="UTC")]
 
 
 def _mistake(setting: str, cron: str, example: str, reason: str) -> str:

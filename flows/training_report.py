@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.collect import Snapshot, read_image
+from flows.collecting.images import read_image
+from flows.collecting.snapshot import Snapshot
 from flows.judging import Judgement, image_name
 from flows.workplace import Workplace
 from infra.files import write_atomically

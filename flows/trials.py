@@ -88,15 +88,6 @@ def end(place: Workplace, alias: str, *, actor: str, reason: str, wait_s: float 
     return Trial(rollout, len(live_workers(place.engine, name)), time.monotonic() - begun)
 
 
-def end_of_version(place: Workplace, version: int, *, actor: str, reason: str) -> tuple[Rollout, ...]:
-    """End every trial of a version, as when it became champion: nothing is compared with itself."""
-    name = place.settings.project.name
-    own = [rollout for rollout in rollouts.running(place.engine, name) if rollout.version == version]
-    for rollout in own:
-        rollouts.end(place.engine, name, rollout.alias, actor=actor, reason=reason)
-    return tuple(own)
-
-
 def compare(place: Workplace) -> tuple[Compared, ...]:
     """Compare everything that is on trial with the champion, since each trial's start; none where nothing is."""
     champion = place.registry.champion_version()

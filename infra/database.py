@@ -9,12 +9,14 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from infra.errors import UserError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000
+# What a caller that wants to wait for the database to come back has to catch.
+DatabaseUnreachable = (OperationalError, InterfaceError)
 
 
 def open_database(url: str) -> sa.Engine:
@@ -67,7 +69,11 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     SQLite takes its single write lock at the start, so a read-then-write inside never meets a stale read.
     Postgres takes an advisory lock for the same promise; our writes are few and short.
     """
-    with engine.connect().execution_options(kedge_writing=True) as connection, connection.begin():
+    options: dict[str, Any] = {"kedge_writing": True}
+    if engine.dialect.name == "postgresql":
+        # A snapshot taken before the lock was ours would not show what its last holder wrote.
+        options["isolation_level"] = "READ COMMITTED"
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("select pg_advisory_xact_lock(7254031)"))
         yield connection

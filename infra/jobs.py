@@ -1,7 +1,8 @@
 """
 Training jobs: the row is the truth, so a job asked for is done even when the event about it was lost.
 
-States: queued → running → done, failed, refused (by the gate) or cancelled.
+States: queued → running → done, failed, refused (by the gate), declined (by the forecast) or cancelled. Whoever runs
+a job holds a claim on it; `infra.job_claims` keeps it alive, gives it back, and takes it from the dead.
 """
 
 import os
@@ -16,12 +17,12 @@ import sqlalchemy as sa
 from infra import schema
 from infra.clock import new_id, now
 from infra.database import reading, writing
+from infra.errors import UserError
 from infra.ledger import append_within
 
 OPEN = ("queued", "running")
-_STREAM = "jobs"  # of the ledger
 TRAIN, RETRAIN = "train", "retrain"
-_SAME_BIRTH_S = 2.0  # a process's start is told to a hundredth, but moves with the machine's clock
+STREAM = "jobs"  # of the ledger
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Job:
     Attributes:
         kind: "train" (from the manifest) or "retrain" (old and newly labelled images).
         reason: Why it was asked for: "drift", "harm", "schedule", "manual" or a person's words.
-        evidence: What the watcher saw, as JSON.
+        evidence: What the watcher saw, as JSON; and, once claimed, `claimed_by`: host, pid and when that was born.
         outcome: What came of it, as JSON: at least `version` and `promoted` when it is done.
+        claim: Token of who runs it now; a later claimant has another one, and the earlier one's writes count no more.
+        beat_at: The claimant's last sign of life.
+        attempts: How often it was begun or begun again after a fault; who stops in good order does not count.
+        cancel_asked_at: When somebody asked for its end while it ran.
     """
 
     id: str
@@ -51,6 +56,15 @@ class Job:
     beat_at: datetime | None = None
     attempts: int | None = None
     cancel_asked_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def host(self) -> str:
+        """The machine that claimed it last; "" before anybody did."""
+        return str((self.evidence or {}).get("claimed_by", {}).get("host", ""))
 
 
 def queue_job(engine: sa.Engine, kind: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Job:
@@ -71,7 +85,7 @@ def queue_job_within(
         # Only the same command would go on with it, and until then no drift could retrain anything.
         why = "broken off; a retrain was asked for instead"
         for left in connection.execute(sa.select(schema.jobs.c.id).where(broken_off_train())).scalars().all():
-            _close(connection, left, {"state": "cancelled", "finished_at": now(), "error": why})
+            close_within(connection, left, "cancelled", error=why)
     existing = (
         connection.execute(
             sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at).limit(1)
@@ -84,8 +98,8 @@ def queue_job_within(
     row = {"id": new_id(), "kind": kind, "state": "queued", "reason": reason, "created_at": now(),
            "evidence": None if evidence is None else dict(evidence)}  # fmt: skip
     connection.execute(schema.jobs.insert().values(**row))
-    append_within(connection, _STREAM, "asked", {"job": row["id"], "kind": kind, "reason": reason})
-    return _job(connection, str(row["id"]))
+    append_within(connection, STREAM, "asked", {"job": row["id"], "kind": kind, "reason": reason})
+    return job_within(connection, str(row["id"]))
 
 
 def broken_off_train() -> sa.ColumnElement[bool]:
@@ -94,14 +108,22 @@ def broken_off_train() -> sa.ColumnElement[bool]:
 
 
 def claim_job(engine: sa.Engine, identifier: str) -> Job | None:
-    """Take a queued job: exactly one caller gets it, every other one None."""
+    """Take a queued job: exactly one caller gets it, with a claim of its own; every other one None."""
+    mine = (schema.jobs.c.id == identifier) & (schema.jobs.c.state == "queued")
     with writing(engine) as connection:
-        taken = connection.execute(
-            schema.jobs.update()
-            .where(schema.jobs.c.id == identifier, schema.jobs.c.state == "queued")
-            .values(state="running", started_at=now(), evidence=_with_pid(connection, identifier))
-        )
-        return _job(connection, identifier) if taken.rowcount == 1 else None
+        row = connection.execute(sa.select(schema.jobs).where(mine)).mappings().first()
+        if row is None:
+            return None
+        values = {
+            "state": "running",
+            "started_at": now(),
+            "claim": new_id(),
+            "beat_at": now(),
+            "attempts": (row["attempts"] or 0) + 1,
+            "evidence": {**(row["evidence"] or {}), "claimed_by": _this_process()},
+        }
+        connection.execute(schema.jobs.update().where(mine).values(**values))
+        return job_within(connection, identifier)
 
 
 def finish_job(
@@ -109,19 +131,45 @@ def finish_job(
     identifier: str,
     state: str,
     *,
+    claim: str | None = None,
     outcome: Mapping[str, Any] | None = None,
     error: str | None = None,
-) -> None:
-    """Close a job with its outcome, or with the message of what went wrong."""
-    values = {"state": state, "finished_at": now(), "outcome": None if outcome is None else dict(outcome)}
+) -> bool:
+    """
+    Close an open job with its outcome, or with the message of what went wrong.
+
+    False, and nothing is changed, where it is over, or where `claim` no longer holds it.
+
+    claim: of who ran it; None only for who decides over the job without running it.
+    """
     with writing(engine) as connection:
-        _close(connection, identifier, {**values, "error": error})
+        if connection.execute(sa.select(schema.jobs.c.id).where(held(identifier, claim))).first() is None:
+            return False
+        close_within(connection, identifier, state, outcome=outcome, error=error)
+        return True
 
 
-def note_run_dir(engine: sa.Engine, identifier: str, run_dir: str) -> None:
-    """Say where a running job keeps its files."""
+def note_run_dir(engine: sa.Engine, identifier: str, run_dir: str, *, claim: str | None = None) -> bool:
+    """Say where an open job keeps its files; False as for `finish_job`."""
     with writing(engine) as connection:
-        connection.execute(schema.jobs.update().where(schema.jobs.c.id == identifier).values(run_dir=run_dir))
+        noted = connection.execute(schema.jobs.update().where(held(identifier, claim)).values(run_dir=run_dir))
+        return noted.rowcount == 1
+
+
+def find_job(engine: sa.Engine, text: str) -> Job:
+    """
+    The job whose id is `text`, or the only one whose id begins or ends so.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    alike = schema.jobs.c.id.startswith(text, autoescape=True) | schema.jobs.c.id.endswith(text, autoescape=True)
+    with reading(engine) as connection:
+        found = connection.execute(sa.select(schema.jobs).where(alike).limit(2)).mappings().all()
+    if len(found) == 1:
+        return Job(**found[0])
+    problem = "Several jobs have an id like" if found else "There is no job"
+    raise UserError(f"{problem} '{text}'; `kedge jobs` lists them.")
 
 
 def jobs(engine: sa.Engine, last: int = 20) -> tuple[Job, ...]:
@@ -138,50 +186,32 @@ def open_jobs(engine: sa.Engine) -> tuple[Job, ...]:
         return tuple(Job(**row) for row in connection.execute(query).mappings())
 
 
-def release_abandoned(engine: sa.Engine) -> tuple[Job, ...]:
-    """
-    Queue again what runs nowhere any more: the process that claimed it, on this machine, is gone.
-
-    Without this a killed runner would leave its job open, and no other could ever start.
-    """
-    # Looked at and released in one transaction: between two, another process might release and claim it anew.
-    with writing(engine) as connection:
-        running = connection.execute(sa.select(schema.jobs).where(schema.jobs.c.state == "running")).mappings()
-        abandoned = tuple(job for job in [Job(**row) for row in running] if not _is_alive(job))
-        gone = [job.id for job in abandoned]
-        connection.execute(
-            schema.jobs.update().where(schema.jobs.c.id.in_(gone)).values(state="queued", started_at=None)
-        )
-        for job in abandoned:
-            append_within(connection, _STREAM, "released", {"job": job.id})
-    return abandoned
+def held(identifier: str, claim: str | None) -> sa.ColumnElement[bool]:
+    """The condition on `jobs` rows: it is this job, it is open, and held by this claim where one is given."""
+    mine = (schema.jobs.c.id == identifier) & schema.jobs.c.state.in_(OPEN)
+    return mine if claim is None else mine & (schema.jobs.c.claim == claim)
 
 
-def _close(connection: sa.Connection, identifier: str, values: Mapping[str, Any]) -> None:
-    connection.execute(schema.jobs.update().where(schema.jobs.c.id == identifier).values(**values))
-    facts = {"job": identifier, "outcome": values.get("outcome"), "error": values["error"]}
-    append_within(connection, _STREAM, values["state"], facts)
-
-
-def _with_pid(connection: sa.Connection, identifier: str) -> dict[str, Any]:
-    evidence = connection.execute(sa.select(schema.jobs.c.evidence).where(schema.jobs.c.id == identifier)).scalar()
-    claimed_by = {"host": os.uname().nodename, "pid": os.getpid(), "born": psutil.Process().create_time()}
-    return {**(evidence or {}), "claimed_by": claimed_by}
-
-
-def _is_alive(job: Job) -> bool:
-    claimed = (job.evidence or {}).get("claimed_by", {})
-    if claimed.get("host") != os.uname().nodename:
-        return True  # another machine's process cannot be seen from here
-    try:
-        process = psutil.Process(claimed["pid"])
-        # A restarted container gives the same numbers again: it is the same process only if it is as old.
-        same = abs(process.create_time() - claimed["born"]) < _SAME_BIRTH_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _job(connection: sa.Connection, identifier: str) -> Job:
+def job_within(connection: sa.Connection, identifier: str) -> Job:
+    """One job inside a caller's transaction."""
     row = connection.execute(sa.select(schema.jobs).where(schema.jobs.c.id == identifier)).mappings().one()
     return Job(**row)
+
+
+def close_within(
+    connection: sa.Connection,
+    identifier: str,
+    state: str,
+    *,
+    outcome: Mapping[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
+    """Close a job inside a caller's `writing` transaction, with its ledger row."""
+    plain = None if outcome is None else dict(outcome)
+    values = {"state": state, "finished_at": now(), "outcome": plain, "error": error}
+    connection.execute(schema.jobs.update().where(schema.jobs.c.id == identifier).values(**values))
+    append_within(connection, STREAM, state, {"job": identifier, "outcome": plain, "error": error})
+
+
+def _this_process() -> dict[str, Any]:
+    return {"host": os.uname().nodename, "pid": os.getpid(), "born": psutil.Process().create_time()}

@@ -11,11 +11,14 @@ from urllib.parse import unquote, urlsplit
 import boto3
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnected
 
 from infra.errors import UserError
 from infra.files import write_atomically
 from infra.settings_sections import StorageSettings
+
+_SERVERS_FAULT, _TOO_MANY = 500, 429  # HTTP
 
 
 class ObjectMissing(KeyError):
@@ -171,6 +174,14 @@ class S3Objects:
 
 # What a caller that wants to wait for a store to come back has to catch.
 StoreUnreachable = (BotoCoreError, Boto3Error, ClientError, OSError)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a bucket did not answer, or said that it cannot now; not where it refused: no such bucket, no right."""
+    if isinstance(error, ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= _SERVERS_FAULT or status == _TOO_MANY
+    return isinstance(error, HTTPClientError | NotConnected | Boto3Error)
 
 
 def _checked(key: str) -> str:

@@ -59,6 +59,9 @@ class DataSettings:
     exclude: str = _field(
         "", 'CSV with a column image: those neither train nor select; `kedge data --label-errors` writes one; "" = none'
     )
+    untrusted_labellers: tuple[str, ...] = _field(
+        (), "names of people or programs (labelled_by) whose labels neither train, select nor judge"
+    )
 
 
 @dataclass(frozen=True)

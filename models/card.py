@@ -12,7 +12,7 @@ from models.training_page import embedded
 _PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
 )
-_PLOTS = ("classes", "confusion", "subgroups", "reliability")
+_PLOTS = ("classes", "confusion", "subgroups", "reliability", "gate")
 
 
 def render_card(

@@ -51,6 +51,22 @@ class Judged:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def only(self, rows: NDArray[np.bool_]) -> "Judged":
+        """The answers to some of the images, with a fingerprint of their own."""
+        chosen = np.flatnonzero(rows).tolist()
+        return Judged(
+            fingerprint=hashlib.sha256(f"{self.fingerprint} {chosen}".encode()).hexdigest(),
+            classes=self.classes,
+            images=tuple(self.images[row] for row in chosen),
+            labels=self.labels[rows],
+            predictions=self.predictions[rows],
+            probabilities=self.probabilities[rows],
+            embeddings=self.embeddings[rows],
+            groups=tuple(self.groups[row] for row in chosen),
+            sources=tuple(self.sources[row] for row in chosen),
+            metadata=tuple(self.metadata[row] for row in chosen),
+        )
+
 
 def evaluate(
     runtime: Runtime,

@@ -1,6 +1,7 @@
 """The gate's bootstrap checks: calibration error and precision, resampled by groups, candidate beside champion."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,11 @@ def _members(answers: Answers) -> NDArray[np.int64]:
 
 def _weights(answers: Answers) -> NDArray[np.float64]:
     """Shape (resamples, groups): how often each group is drawn; the same images always give the same draws."""
-    groups = len(set(answers.groups))
-    seed = int.from_bytes(hashlib.sha256(answers.fingerprint.encode()).digest()[:8])
+    return _draws(answers.fingerprint, len(set(answers.groups)))
+
+
+@lru_cache(maxsize=1)
+def _draws(fingerprint: str, groups: int) -> NDArray[np.float64]:
+    seed = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:8])
     # Drawing each group a Poisson number of times is the bootstrap without its costly multinomial.
     return np.random.default_rng(seed).poisson(1.0, (_RESAMPLES, groups)).astype(np.float64)

@@ -1,14 +1,17 @@
 """The gate's floors: the least precision and recall that anybody may serve with."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
-from models.gate_records import Answers, CheckRow, GateRules
+from models.gate_records import ALL, UNDECIDED, Answers, CheckRow, GateRules
 from models.intervals import wilson
 
 _LEAST_IMAGES = 50
+# Of a class that nobody served before there is nothing to compare with: with fewer images nothing is known of it.
+_LEAST_NEW = 10
 _TWO_SIDED_95 = 1.959963984540054
 
 
@@ -29,6 +32,25 @@ def floor_checks(candidate: Answers, excuse: Answers | None, scope: str, rules: 
                 other = None if theirs is None else theirs.get(one.label)
                 lowest = wilson(one.right, one.of)[0] if one.of else 0.0
                 checks.append(_row(name, scope, f"class={one.label}", one.images, one.share, lowest, floor, other))
+    return checks
+
+
+def new_class_checks(candidate: Answers, new: Sequence[str], rules: GateRules) -> list[CheckRow]:
+    """
+    Precision and recall of classes that the champion lacks, on images of every class.
+
+    candidate: answers to old and recent images together, for what is new has come lately.
+    """
+    checks = []
+    for name, floor in (("precision", rules.min_precision), ("recall", rules.min_recall)):
+        found = {one.label: one for one in _per_class(candidate, name)}
+        for label in new:
+            one = found.get(label, _ClassShare(label, 0, 0, 0))
+            lowest = wilson(one.right, one.of)[0] if one.of else 0.0
+            row = _row(name, ALL, f"class={label}", one.images, one.share, lowest, floor, None)
+            if one.images < _LEAST_NEW:
+                row = replace(row, status="watched", result=UNDECIDED, needed=_LEAST_NEW - one.images)
+            checks.append(row)
     return checks
 
 

@@ -34,15 +34,18 @@ def comparisons(
     candidate: Answers, champion: Answers, scope: str, subgroups: Sequence[str], rules: GateRules
 ) -> list[Comparison]:
     """Every comparison on one set of images, overall first; groups without images are left out."""
-    everything = np.ones(candidate.images, dtype=bool)
-    found = [_accuracy(candidate, champion, scope, "overall", everything, rules.overall_margin)]
+    everywhere = candidate.counts_for("")
+    plain = (candidate, champion) if everywhere.all() else (candidate.only(everywhere), champion.only(everywhere))
+    found = [_accuracy(candidate, champion, scope, "overall", everywhere, rules.overall_margin)]
     for index, label in enumerate(candidate.classes):
-        of_class = candidate.truth == index
+        of_class = (candidate.truth == index) & candidate.counts_for(f"class={label}")
         if of_class.any():
             found.append(_accuracy(candidate, champion, scope, f"class={label}", of_class, rules.class_margin))
-            found += _false_positives(candidate, champion, scope, index, rules.class_margin)
+            found += _false_positives(*plain, scope, index, rules.class_margin)
     for group, member in _subgroups(candidate, subgroups):
-        found.append(_accuracy(candidate, champion, scope, group, member, rules.class_margin))
+        rows = member & candidate.counts_for(group)
+        if rows.any():
+            found.append(_accuracy(candidate, champion, scope, group, rows, rules.class_margin))
     return found
 
 
@@ -80,6 +83,7 @@ def _row(one: Comparison, status: str, watched: int, level: float) -> CheckRow:
             result, needed = UNDECIDED, _needed(one, level)
     elif status == "watched":
         result = "failed" if lower > 0 or counts.loss > _WATCHED_MOST_LOSS else "noted"
+        needed = _needed(one, level) if result == "noted" else None
     else:
         result = "noted"
     return CheckRow(one.name, one.scope, one.group, one.images, counts.loss, bound, one.margin, status, result, needed)
@@ -112,7 +116,7 @@ def _false_positives(
     points of precision as the margin of its recall.
     """
     others = candidate.truth != index
-    if not others.any():
+    if not others.any() or others.all():
         return []
     margin = class_margin * float((~others).sum()) / float(others.sum())
     # "Right" means here that the image was not taken for this class.

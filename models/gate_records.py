@@ -14,6 +14,11 @@ UNDECIDED = "undecided"
 
 OLD = "old"
 RECENT = "recent"
+ALL = "old and recent"
+
+# Why there is a candidate. Where the world or the answers were found wanting, it must prove that it helps.
+GAIN_REASONS = frozenset({"drift", "harm", "performance", "bias"})
+REASONS = GAIN_REASONS | {"first", "labels", "schedule", "requested", "manual", "classes"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class Answers:
         confidence: shape (N,), calibrated probability of the answered class, 0..1.
         groups: One name per image; images of one group are not independent of each other.
         metadata: One mapping per image; subgroups are read from it.
+        asked_for: One word per image: the group whose comparison it was labelled for, as "class=7", and in no other
+            does it count, for it would shift their mix; "" = counts everywhere. Empty: all do.
+        by_chance: One truth per image: whether its label was asked for without regard to any model's answer. A gain is
+            proven on those alone: what people hand in of themselves is mostly what the champion got wrong. Empty: all.
     """
 
     fingerprint: str
@@ -38,6 +47,8 @@ class Answers:
     confidence: NDArray[np.float64]
     groups: tuple[str, ...]
     metadata: tuple[Mapping[str, str], ...]
+    asked_for: tuple[str, ...] = ()
+    by_chance: tuple[bool, ...] = ()
 
     @property
     def images(self) -> int:
@@ -47,6 +58,33 @@ class Answers:
     def right(self) -> NDArray[np.bool_]:
         """Shape (N,)."""
         return np.equal(self.truth, self.answer)
+
+    def counts_for(self, group: str) -> NDArray[np.bool_]:
+        """Shape (N,): which images count in the comparison of a group."""
+        if not self.asked_for:
+            return np.ones(self.images, dtype=bool)
+        return np.array([word in ("", group) for word in self.asked_for], dtype=bool)
+
+    @property
+    def measuring(self) -> NDArray[np.bool_]:
+        """Shape (N,): which images count everywhere, and were not chosen by anybody's answer to them."""
+        chance = np.array(self.by_chance, dtype=bool) if self.by_chance else np.ones(self.images, dtype=bool)
+        measuring: NDArray[np.bool_] = self.counts_for("") & chance
+        return measuring
+
+    def only(self, rows: NDArray[np.bool_]) -> "Answers":
+        """Those of some images; the fingerprint stays that of all, so that the same choice must be made of both."""
+        chosen = np.flatnonzero(rows).tolist()
+        return dataclasses.replace(
+            self,
+            truth=self.truth[rows],
+            answer=self.answer[rows],
+            confidence=self.confidence[rows],
+            groups=tuple(self.groups[row] for row in chosen),
+            metadata=tuple(self.metadata[row] for row in chosen),
+            asked_for=tuple(self.asked_for[row] for row in chosen) if self.asked_for else (),
+            by_chance=tuple(self.by_chance[row] for row in chosen) if self.by_chance else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -92,14 +130,19 @@ class GateInput:
     Everything the gate looks at.
 
     Attributes:
-        reason: Why there is a candidate: "first", "drift", "harm", "schedule" or "manual".
-        candidate_old: Answers to judge images from before the champion's training; for a first model, to all.
+        reason: Why there is a candidate: one of REASONS, or several with commas between; a person's words are none.
+        candidate_old: Answers to judge images from before the champion's training; for a first model, to all. Of
+            classes that the champion knows too, where there is one.
         champion_old: The champion's answers to the same; None when there is no champion.
         candidate_recent: Answers to judge images that came after the champion's training; None without any.
         anchor_old: Answers of the best earlier champion to the old images; None without one.
         subgroups: Metadata columns whose values are compared.
         candidate_readings: Times the judge set was read for this candidate before.
-        judge_readings: Times the old judge set was read for anybody before.
+        judge_readings: Times the old judge set was read for anybody since its oldest part was last replaced.
+        new_classes: That the candidate has and the champion lacks.
+        candidate_floors: Answers to old and recent images of every class, new ones too; None where there is no new one.
+        retrains_per_year: As they came so far; None where that is not known.
+        incomparable: Why there is a champion and yet no answers of it; "" where there are.
     """
 
     reason: str
@@ -113,11 +156,21 @@ class GateInput:
     subgroups: tuple[str, ...] = ()
     candidate_readings: int = 0
     judge_readings: int = 0
+    new_classes: tuple[str, ...] = ()
+    candidate_floors: Answers | None = None
+    retrains_per_year: float | None = None
+    incomparable: str = ""
 
     @property
     def gain_required(self) -> bool:
-        """A retrain for drift or harm must prove that it helps where the world changed."""
-        return self.reason in {"drift", "harm"}
+        """A retrain because something was found wanting must prove that it helps where the world changed."""
+        return gain_is_required(self.reason)
+
+
+def gain_is_required(reason: str) -> bool:
+    """Whether one of the reasons demands a proven gain; a person's own words demand none, whatever they mention."""
+    named = {word.strip() for word in reason.split(",")}
+    return named <= REASONS and bool(named & GAIN_REASONS)
 
 
 @dataclass(frozen=True)
@@ -126,7 +179,7 @@ class CheckRow:
     One comparison, whatever came of it.
 
     Attributes:
-        scope: "old" or "recent".
+        scope: "old", "recent", or both of them together.
         group: "overall", "class=7", "camera=A", "camera=A, site=B".
         images: Images compared.
         loss: Observed, 0..1; below zero the candidate is better. For a floor: the observed value.
@@ -134,7 +187,8 @@ class CheckRow:
         margin: Largest loss allowed. For a floor: the least value.
         status: "judged", "watched" (too few images to decide, enough to object) or "listed" (too few for either).
         result: "passed", "failed", "undecided" or "noted".
-        needed: Further images that would probably decide; None where none are needed or none would help.
+        needed: Further images that would probably decide, or of a watched group, with which it would be judged; None
+            where none are needed or none would help.
     """
 
     name: str

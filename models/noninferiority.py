@@ -59,19 +59,26 @@ def paired_counts(
 
 
 def design_effect(difference: NDArray[np.int64], groups: Sequence[str] | None) -> float:
-    """Variance of the mean paired difference computed over groups, divided by that over images; at least 1."""
+    """
+    Variance of the mean paired difference computed over groups, divided by that over images; at least 1.
+
+    One group more, of the usual size and with every image of it lost, is counted in. Where copies come in bursts and
+    few bursts differ, the variance seen is chance itself: of 30 bursts of ten copies and a true loss of 3 points, four
+    in ten show no loss at all, and 300 images would seem to rule it out.
+    """
     if groups is None or len(difference) < 2:  # noqa: PLR2004
         return 1.0
     _, member = np.unique(np.asarray(groups), return_inverse=True)
-    found = int(member.max()) + 1
+    sizes = np.bincount(member).astype(np.float64)
+    found = len(sizes)
     if found == len(difference) or found < 2:  # noqa: PLR2004
         return 1.0 if found == len(difference) else float(len(difference))
     centred = difference - difference.mean()
-    over_images = float((centred**2).sum())
-    if over_images == 0.0:
-        return 1.0
+    # As large as the group of an image drawn at random; a burst weighs as much as it can do harm.
+    usual = float((sizes**2).sum() / sizes.sum())
+    over_images = float((centred**2).sum()) + usual
     sums = np.bincount(member, weights=centred, minlength=found)
-    over_groups = float((sums**2).sum()) * found / (found - 1)
+    over_groups = float((sums**2).sum()) * found / (found - 1) + usual**2
     return max(1.0, over_groups / over_images)
 
 

@@ -17,6 +17,8 @@ from infra.ledger import append_within
 from infra.objects import ObjectMissing, ObjectStore
 
 CHAMPION = "champion"
+# The state of a version that was promoted, did worse than it was judged, and was sent back by itself.
+DISAPPOINTED = "disappointed"
 # A page as it is, or made once the version's number is known.
 Page = str | Callable[[int], str]
 
@@ -31,7 +33,7 @@ class ModelVersion:
 
     Attributes:
         version: Counts from 1 within `name`.
-        state: "registered", "champion", "retired" or "refused".
+        state: "registered", "champion", "retired", "refused" or "disappointed" (sent back by its own rollout).
         scorecard: The judge-set scores, as `models.scorecard.Scorecard` writes them; None until judged.
         gate: The gate's decision, as `models.gate_records.GateDecision` writes it; None until judged.
         labels_until: When the newest label that its training saw was given; None where that is not known.
@@ -96,13 +98,18 @@ class Registry:
         card_html: Page | None = None,
         report_html: Page | None = None,
         labels_until: datetime | None = None,
+        job_id: str = "",
     ) -> ModelVersion:
         """
         Store a candidate folder (model.onnx, model.safetensors, artifact.json) as the next version.
 
         The bytes are stored before the row, so a row never points at nothing; a crash between the two leaves
         objects without a row, and their number stays unused. The report lies beside the card, as report.html.
+
+        job_id: What the candidate was made for: one job registers one version, and asked again gives that one.
         """
+        if (made := self.version_of_job(job_id)) is not None:
+            return made
         version = self._take_number()
         prefix = f"models/{self.name}/{version}"
         for file in (*_SERVED, _WEIGHTS):
@@ -128,10 +135,19 @@ class Registry:
             "labels_until": labels_until,
         }
         with writing(self.engine) as connection:
-            connection.execute(schema.model_versions.insert().values(**row))
-            facts = {"version": version, "state": state, "reason": reason, "onnx_sha256": row["onnx_sha256"]}
-            append_within(connection, "models", "registered", facts)
-        return self.version(version)
+            # Asked again inside: the same job may have been begun by two processes, one of which is to lose it.
+            earlier = _registered_by(connection, job_id)
+            if earlier is None:
+                connection.execute(schema.model_versions.insert().values(**row))
+                facts = {"version": version, "state": state, "reason": reason, "onnx_sha256": row["onnx_sha256"]}
+                append_within(connection, "models", "registered", {**facts, "job": job_id} if job_id else facts)
+        return self.version(version if earlier is None else earlier)
+
+    def version_of_job(self, job_id: str) -> ModelVersion | None:
+        """The version that was registered for a job; None before."""
+        with reading(self.engine) as connection:
+            number = _registered_by(connection, job_id)
+        return None if number is None else self.version(number)
 
     def version(self, number: int) -> ModelVersion:
         """
@@ -194,6 +210,31 @@ class Registry:
             # What the target itself had replaced: otherwise a second rollback would return to the bad one.
             previous = self._replaced_by(connection, target)
             return self._move_pointer(connection, target, previous, actor, reason, "rolled back")
+
+    def promote_over(self, version: int, champion: int | None, *, actor: str, reason: str) -> Promotion | None:
+        """
+        The same as `promote`, but only over that champion (None = over nobody); None, and nothing moves, where
+        another version is champion: what two processes want to promote at once is promoted once.
+        """
+        with writing(self.engine) as connection:
+            current, _ = _pointer(connection, self.name)
+            if current != champion:
+                return None
+            return self._move_pointer(connection, version, current, actor, reason, "promoted")
+
+    def send_back(self, version: int, *, actor: str, reason: str) -> Promotion | None:
+        """
+        Roll back from `version` and mark it as disappointing; None, and nothing moves, where it is not champion or
+        no version was champion before.
+        """
+        with writing(self.engine) as connection:
+            current, target = _pointer(connection, self.name)
+            if current != version or target is None:
+                return None
+            previous = self._replaced_by(connection, target)
+            promotion = self._move_pointer(connection, target, previous, actor, reason, "rolled back")
+            self._set_state(connection, version, DISAPPOINTED)
+            return promotion
 
     def put_back(self, promotion: Promotion, *, actor: str, reason: str) -> Promotion | None:
         """
@@ -300,6 +341,16 @@ class Registry:
 
 def _page(page: Page, version: int) -> bytes:
     return (page if isinstance(page, str) else page(version)).encode()
+
+
+def _registered_by(connection: sa.Connection, job_id: str) -> int | None:
+    """The version whose ledger row names the job; the row was written together with the version's."""
+    if not job_id:
+        return None
+    table = schema.ledger
+    query = sa.select(table.c.facts).where(table.c.stream == "models", table.c.kind == "registered")
+    facts = connection.execute(query.where(table.c.facts["job"].as_string() == job_id)).scalars().first()
+    return None if facts is None else int(facts["version"])
 
 
 def _pointer(connection: sa.Connection, name: str) -> tuple[int | None, int | None]:

@@ -57,6 +57,14 @@ def end(engine: sa.Engine, name: str, alias: str, *, actor: str, reason: str) ->
         return None if row is None else _move(connection, name, alias, row.version, 0.0, actor, reason)
 
 
+def end_of_version(engine: sa.Engine, name: str, version: int, *, actor: str, reason: str) -> tuple[Rollout, ...]:
+    """End every trial of a version; gives those that there were."""
+    own = tuple(rollout for rollout in running(engine, name) if rollout.version == version)
+    for rollout in own:
+        end(engine, name, rollout.alias, actor=actor, reason=reason)
+    return own
+
+
 def running(engine: sa.Engine, name: str) -> tuple[Rollout, ...]:
     """What is on trial now: the canary, then the shadow."""
     with reading(engine) as connection:

@@ -91,7 +91,7 @@ def read_training(run_dir: Path) -> Mapping[str, Any]:
 def draw_plots(run: FinishedRun) -> Mapping[str, Path]:
     """Draw every plot that the run has the facts for into `run_dir/report/`; gives each one's file by its name."""
     # matplotlib takes a second to come: only who draws waits for it.
-    from models import learning_curves, plots
+    from models import gate_plot, learning_curves, plots
 
     card, folder = run.scorecard, run.report_dir
     drawn: dict[str, Path] = {}
@@ -110,6 +110,8 @@ def draw_plots(run: FinishedRun) -> Mapping[str, Path]:
         plots.draw_subgroups(card.subgroups, card.accuracy, file("subgroups"))
     if card.bins and card.bins_before:
         plots.draw_reliability(card, file("reliability"))
+    if not gate_plot.draw_forest(run.decision, file("gate")):
+        del drawn["gate"]
     for name, found in (("select_mistakes", run.select_mistakes), ("judge_mistakes", run.judge_mistakes)):
         if found:
             plots.draw_mistakes(found, file(name, ".png"))

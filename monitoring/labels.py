@@ -15,18 +15,35 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.labelling.requests import ASKED, AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN, LabelRequest
+from monitoring.labelling.requests import ASKED, AUDIT, DISAGREEMENT, DRIFTED, GATE, UNCERTAIN, LabelRequest
 from monitoring.watching.batch import Floats
 
 POLICY = "poisson-1"
 # How the labels that are asked for on purpose are shared out; what one stratum cannot use goes to the next.
-SHARES = {DRIFTED: 0.5, DISAGREEMENT: 0.25, UNCERTAIN: 0.25}
+# What the gate waits for comes first, and takes as much as all the rest: it is wanted now, and only for a while.
+SHARES = {GATE: 1.0, DRIFTED: 0.5, DISAGREEMENT: 0.25, UNCERTAIN: 0.25}
 _HASH_BYTES = 8
 _RANGE = float(1 << 8 * _HASH_BYTES)
 _ROUNDS = 30
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What the judgement of a candidate waits for.
+
+    Attributes:
+        weights: Shape (N,): how much each prediction is wanted; 0 = not at all.
+        purposes: Of each, what it is asked for, to be kept with the request; None where it is not wanted.
+        most: Labels that are waited for; more are not asked.
+    """
+
+    weights: Floats
+    purposes: Sequence[Mapping[str, object] | None]
+    most: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Candidates:
         drifted: Where the change is.
         disagrees: Where the shadow answered otherwise.
         uncertainty: Entropy over its largest value, 0..1; NaN where it is not known.
+        wanted: By the gate; None while no candidate waits.
     """
 
     model_version: int
@@ -53,6 +71,7 @@ class Candidates:
     drifted: Bools
     disagrees: Bools
     uncertainty: Floats
+    wanted: Wanted | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,7 +145,7 @@ def plan(candidates: Candidates, budget: Budget, rules: PlanRules) -> tuple[Labe
                 state=ASKED,
                 image_sha256=candidates.images[row],
                 same_as=None if first == candidates.ids[row] else first,
-                facts=_facts(candidates, row, int(size[row])),
+                facts=_facts(candidates, row, int(size[row]), stratum),
             )
         )
     return tuple(asked)
@@ -160,7 +179,9 @@ def _standing(kin: Sequence[str], drawn: Floats) -> tuple[Ints, Floats]:
 def _purposes(candidates: Candidates, targeted: float, size: Floats) -> dict[str, Floats]:
     """Per stratum the probability of each row to be drawn for it; together they ask `targeted` on average."""
     uncertainty = np.clip(np.nan_to_num(candidates.uncertainty), 0.0, 1.0)
+    wanted = candidates.wanted
     weights = {
+        GATE: np.zeros(len(candidates)) if wanted is None else wanted.weights,
         DRIFTED: candidates.drifted.astype(np.float64),
         DISAGREEMENT: candidates.disagrees.astype(np.float64),
         # Squared, so that what is nearly certain is left alone, and yet never quite.
@@ -169,7 +190,10 @@ def _purposes(candidates: Candidates, targeted: float, size: Floats) -> dict[str
     able = {name: share for name, share in SHARES.items() if weights[name].any()}
     found, left, shares = {}, targeted, sum(able.values())
     for name, share in able.items():
-        found[name], used = _scaled(weights[name], left * share / shares, size)
+        expected = left * share / shares
+        if name == GATE and wanted is not None:
+            expected = min(expected, wanted.most)
+        found[name], used = _scaled(weights[name], expected, size)
         left, shares = left - used, shares - share
     return found
 
@@ -199,8 +223,10 @@ def _purpose(chances: dict[str, Floats], row: int, drawn: float) -> str:
     return list(chances)[-1]
 
 
-def _facts(candidates: Candidates, row: int, copies: int) -> dict[str, object]:
+def _facts(candidates: Candidates, row: int, copies: int, stratum: str) -> dict[str, object]:
+    purpose = candidates.wanted.purposes[row] if stratum == GATE and candidates.wanted else None
     return {
+        **({"gate": dict(purpose)} if purpose else {}),
         "answer": candidates.answers[row],
         "confidence": _known(candidates.confidences[row]),
         "uncertainty": _known(candidates.uncertainty[row]),

@@ -157,7 +157,9 @@ class PredictionLog:
         missing = [identifier for identifier in wanted if identifier not in found]
         return found | _by_id(frame, missing) if missing else found
 
-    def labelled(self, since: date | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
+    def labelled(
+        self, since: date | None = None, columns: Sequence[str] = (), without: Sequence[str] = ()
+    ) -> pl.DataFrame:
         """
         Predictions joined to what they should have been: first prediction, last label of each id.
 
@@ -167,6 +169,7 @@ class PredictionLog:
         Args:
             since: only predictions of this day (UTC) or later.
             columns: To be read, of those above; by default all.
+            without: Whose labels do not count (`labelled_by`): the last label by somebody else does.
         """
         wanted = [name for name in JOINED if name in columns or not columns]
         predictions, labels = self.predictions.scan(), self.labels.scan()
@@ -174,6 +177,8 @@ class PredictionLog:
             return pl.DataFrame(schema={name: JOINED[name] for name in wanted})
         if since is not None:
             predictions = predictions.filter(pl.col("date") >= since.isoformat())
+        if without:
+            labels = labels.filter(~pl.col("labelled_by").fill_null("").is_in(list(without)))
         last = (
             labels.sort("sequence", "spool", "segment", "position")
             .unique("id", keep="last", maintain_order=True)

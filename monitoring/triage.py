@@ -13,6 +13,7 @@ from monitoring.incoming.faults import Look
 from monitoring.incoming.volume import ArrivalReport
 
 NOTHING, LABEL_FIRST, FIX_INPUT, RETRAIN = "nothing", "label_first", "fix_input", "retrain"
+LABELLED, ESTIMATED = "labels", "estimate"
 NOT_ENOUGH = "Not enough evidence yet"
 
 # So many labelled pictures from the changed region show that a person can still read them.
@@ -32,6 +33,7 @@ class LabelsSoFar:
         since_refusal: Those that came after the last refused candidate; None where none was refused.
         not_kept: Labels that came since then but whose picture was not kept.
         unlabelled: Classes of which there is no fresh label.
+        by_class: How many of the fresh ones are of each class that has some.
     """
 
     fresh: int = 0
@@ -40,6 +42,7 @@ class LabelsSoFar:
     since_refusal: int | None = None
     not_kept: int = 0
     unlabelled: Sequence[str] = ()
+    by_class: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class Verdict:
         reasons: Sentences, the most important first.
         would_change: What would lead to another verdict, as sentences.
         starts_retrain: Whether the watcher may queue a retrain by itself.
-        avoidable_error: Error above what the champion is allowed, 0..1; None where harm is not shown.
+        avoidable_error: Error above what the champion is allowed, 0..1 of all answers; None where no harm is shown.
+        avoidable_basis: What shows it: "labels" or "estimate"; "" where nothing does.
     """
 
     action: str
@@ -106,6 +110,7 @@ class Verdict:
     would_change: tuple[str, ...]
     starts_retrain: bool = False
     avoidable_error: float | None = None
+    avoidable_basis: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -131,12 +136,12 @@ def _of_alarms(situation: Situation, rules: TriageRules) -> Verdict:
         return _broken_input(situation, (*gross, *harm, *blocks))
     if harm:
         reasons = [_said(situation, alarm) for alarm in alarms]
-        return _harmed(situation, rules, reasons, max(alarm.mean - alarm.null for alarm in harm))
+        return _harmed(situation, rules, reasons, _Avoidable(_avoidable(situation, harm), LABELLED))
     if gross and _is_unreadable(situation, rules):
         return _unreadable(situation, gross)
     if blocks and situation.estimated_loss_windows >= rules.least_loss_windows:
         reasons = [_estimated(situation), *(_said(situation, alarm) for alarm in (*blocks, *gross))]
-        return _harmed(situation, rules, reasons, situation.estimated_loss)
+        return _harmed(situation, rules, reasons, _Avoidable(situation.estimated_loss, ESTIMATED))
     if gross:
         return _gross(situation, rules, (*gross, *blocks))
     if blocks:
@@ -155,13 +160,32 @@ def _broken_input(situation: Situation, alarms: Sequence[DetectorEvidence]) -> V
     )
 
 
-def _harmed(situation: Situation, rules: TriageRules, reasons: Sequence[str], avoidable: float | None) -> Verdict:
+@dataclass(frozen=True)
+class _Avoidable:
+    error: float | None
+    basis: str
+
+
+def _avoidable(situation: Situation, harm: Sequence[DetectorEvidence]) -> float:
+    """As a share of all answers: what a class or subgroup alone suffers counts by its share of the labels."""
+    return max((alarm.mean - alarm.null) * _weight(situation, alarm) for alarm in harm)
+
+
+def _weight(situation: Situation, alarm: DetectorEvidence) -> float:
+    if alarm.detector == "overall" or not situation.harm_labels:
+        return 1.0
+    return min(1.0, alarm.units / situation.harm_labels)
+
+
+def _harmed(situation: Situation, rules: TriageRules, reasons: Sequence[str], avoidable: _Avoidable) -> Verdict:
     told = [*reasons, *_kind_of_shift(situation), *_new_sources(situation)]
     missing = _missing_labels(situation, rules)
     if missing:
         told.append("The labels do not suffice to train on: " + "; ".join(missing) + ".")
         would = tuple(f"{_capital(need)}." for need in missing)
-        return Verdict(LABEL_FIRST, tuple(told), would, avoidable_error=avoidable)
+        return Verdict(
+            LABEL_FIRST, tuple(told), would, avoidable_error=avoidable.error, avoidable_basis=avoidable.basis
+        )
     labels = situation.labels
     told.append(f"{labels.fresh} fresh labels can train, {labels.in_region} of them from where the change is.")
     if labels.unlabelled:
@@ -174,7 +198,8 @@ def _harmed(situation: Situation, rules: TriageRules, reasons: Sequence[str], av
         tuple(told),
         ("A successor that passes the gate; or labels that show the champion within its bound again.",),
         starts_retrain=rules.retrain_on_harm,
-        avoidable_error=avoidable,
+        avoidable_error=avoidable.error,
+        avoidable_basis=avoidable.basis,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.clock import now
 from infra.database import writing
+from infra.retrain_requests import RetrainRequest
 from models.registry import ModelVersion
 from monitoring import evidence, triage
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin, distance_of
@@ -23,13 +24,18 @@ from monitoring.labelling.fresh import labels_so_far
 from monitoring.labelling.planning import plan_labels
 from monitoring.labelling.rows import Labelling
 from monitoring.log.rows import predictions_in
+from monitoring.policies.asking import NO_CHAMPION, decline_all_within
+from monitoring.policies.gathering import Seen, question_of, question_without_profile
+from monitoring.policies.records import TriggerDecision
+from monitoring.policies.rows import refused_at
+from monitoring.policies.rules import PolicyRules, rules_of
 from monitoring.reference.profile import load_profile
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
+from monitoring.triage import Situation, TriageRules, Verdict
 from monitoring.watching.counting import Alarm, Counted, count
 from monitoring.watching.estimated_harm import estimated_harm, newest_shift
 from monitoring.watching.gathering import Gathered, gather
 from monitoring.watching.place import WatchPlace
-from monitoring.watching.rows import LookedTwice, changed_since, refused_at, write_beat, write_look, write_verdict_alone
+from monitoring.watching.rows import LookedTwice, changed_since, write_beat, write_look, write_verdict_alone
 from monitoring.watching.state import WatchState, load_state, store_report_time
 from monitoring.watching.surroundings_rows import read_surroundings
 from monitoring.window_report import ask_for_page
@@ -57,6 +63,8 @@ class TickOutcome:
         page: The window whose page was asked for; None when none was due.
         words: One sentence.
         evidence: As it stands now; None when nothing was counted.
+        decision: Whether a retrain starts, and why; None when nothing was decided.
+        answered: Requests for a retrain that this look answered.
     """
 
     verdict: Verdict | None
@@ -66,6 +74,8 @@ class TickOutcome:
     page: int | None
     words: str
     evidence: Evidence | None = None
+    decision: TriggerDecision | None = None
+    answered: tuple[RetrainRequest, ...] = ()
 
 
 def tick(place: WatchPlace) -> TickOutcome:
@@ -73,34 +83,54 @@ def tick(place: WatchPlace) -> TickOutcome:
     Look once: count what is new, close whole windows, reach a verdict, and ask for a retrain where it says so.
 
     The page of the newest window is asked for where one is due; drawing it is another process's work.
+
+    Raises:
+        UserError: the settings say nothing that could be followed about when to retrain.
     """
+    rules = rules_of(place.settings)
     champion = place.registry.champion()
     if champion is None:
         with writing(place.engine) as connection:
+            answered = decline_all_within(connection, place.name, NO_CHAMPION)
             write_beat(connection, place.name)
-        return _nothing("There is no champion yet, so there is nothing to watch.")
+        words = "There is no champion yet, so there is nothing to watch."
+        return replace(_nothing(words), answered=answered)
     profile = load_profile(place.engine, place.objects, place.name, champion.version)
     before = load_state(place.engine, place.name)
     if profile is None:
-        return _without_profile(place, champion, before)
+        return _without_profile(place, rules, champion, before)
     gathered = gather(place, champion, profile, before)
     at = now()
     counted = count(gathered, place.settings, at)
     counted, changes, origin = _with_blocks(place, gathered, counted, at)
-    counted = replace(counted, state=replace(counted.state, labels=_labels(place, gathered, counted)))
+    counted = _with_labels(place, gathered, counted)
     counted = _with_surroundings(place, counted, origin, at)
-    verdict = triage.decide(_situation(place, counted, origin), _rules(place))
+    summaries = _newest_summaries(place, counted)
+    verdict = triage.decide(_situation(place, counted, summaries, origin), _triage_rules(rules))
     counted = replace(counted, state=replace(counted.state, sequence=before.sequence + 1, action=verdict.action))
+    new_labels = bool(gathered.labels.pairs or gathered.answered)
+    seen = Seen(champion, profile.classes, counted, verdict, summaries, new_labels)
+    question = question_of(place, rules, seen, at)
     labelling = Labelling(plan_labels(place, profile, counted.evidence), gathered.answered)
     try:
         labelled = [row for _, row in gathered.labels.pairs]
-        job_id = write_look(place, counted, verdict, before, labelled, changes, origin, labelling)
+        acted = write_look(place, counted, verdict, question, before, labelled, changes, origin, labelling)
     except LookedTwice:
         return _nothing("Another watcher looked at the same time; its look counts.")
     if before.action and before.action != verdict.action:
         _log.info("The verdict changes from %s to %s: %s", before.action, verdict.action, verdict.reasons[0])
     page = _ask_for_page(place, gathered, counted)
-    return TickOutcome(verdict, counted.windows, counted.alarms, job_id, page, verdict.reasons[0], counted.evidence)
+    return TickOutcome(
+        verdict,
+        counted.windows,
+        counted.alarms,
+        acted.job_id or None,
+        page,
+        verdict.reasons[0],
+        counted.evidence,
+        acted.decision,
+        acted.answered,
+    )
 
 
 def _with_blocks(
@@ -132,37 +162,41 @@ def _with_surroundings(place: WatchPlace, counted: Counted, origin: DistanceFrom
     return replace(counted, state=state, windows=windows)
 
 
-def _labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> LabelsSoFar:
-    """Labels so far; counted anew only when something about them can have changed."""
+def _with_labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> Counted:
+    """The look with the labels so far; counted anew only when something about them can have changed."""
     before, state, champion = gathered.state, counted.state, gathered.champion
-    refused = refused_at(place.engine, champion.created_at)
+    refused = refused_at(place.engine, place.name, champion.created_at)
     same_champion = before.evidence is not None and before.evidence.model_version == champion.version
     unchanged = (
         same_champion
         and not gathered.labels.pairs
         and before.alarmed == state.alarmed
         and before.look.new_sources == state.look.new_sources
-        and (refused is None) == (state.labels.since_refusal is None)
+        and before.policies.refused_at == refused
     )
     if unchanged:
-        return state.labels
-    return labels_so_far(
+        return counted
+    labels = labels_so_far(
         place.log,
         gathered.profile,
         since=champion.fresh_since,
         refused_at=refused,
         alarmed=[one.detector for one in counted.evidence.alarms(evidence.GROSS)],
         source=place.settings.data.source,
+        untrusted=place.settings.data.untrusted_labellers,
     )
+    policies = replace(state.policies, refused_at=refused)
+    return replace(counted, state=replace(state, labels=labels, policies=policies))
 
 
-def _situation(place: WatchPlace, counted: Counted, origin: DistanceFromOrigin | None) -> Situation:
+def _situation(
+    place: WatchPlace, counted: Counted, summaries: list[Mapping[str, Any]], origin: DistanceFromOrigin | None
+) -> Situation:
     state, monitor = counted.state, place.settings.monitor
     assert state.evidence is not None, "the evidence was begun"
     version = state.evidence.model_version
     detectors = counted.evidence.detectors
     labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
-    summaries = _newest_summaries(place, counted)
     harm = estimated_harm(summaries, monitor.harm_tolerance)
     return Situation(
         evidence=counted.evidence,
@@ -192,12 +226,11 @@ def _newest_summaries(place: WatchPlace, counted: Counted) -> list[Mapping[str, 
     return [*new, *before][:_MOST_SUMMARIES]
 
 
-def _rules(place: WatchPlace) -> TriageRules:
-    trigger = place.settings.trigger
+def _triage_rules(rules: PolicyRules) -> TriageRules:
     return TriageRules(
-        least_fresh_labels=trigger.least_fresh_labels,
-        least_labels_in_changed_region=trigger.least_labels_in_changed_region,
-        retrain_on_harm=trigger.retrain_on_harm,
+        least_fresh_labels=rules.least_fresh_labels,
+        least_labels_in_changed_region=rules.least_labels_in_changed_region,
+        retrain_on_harm=rules.on_harm,
     )
 
 
@@ -220,7 +253,7 @@ def _ask_for_page(place: WatchPlace, gathered: Gathered, counted: Counted) -> in
     return window.sequence
 
 
-def _without_profile(place: WatchPlace, champion: ModelVersion, before: WatchState) -> TickOutcome:
+def _without_profile(place: WatchPlace, rules: PolicyRules, champion: ModelVersion, before: WatchState) -> TickOutcome:
     """The champion serves, but nothing can be compared: say so at every look, and take nothing as seen."""
     words = (
         f"{champion.title} has no reference profile, so drift is not watched; "
@@ -228,8 +261,11 @@ def _without_profile(place: WatchPlace, champion: ModelVersion, before: WatchSta
     )
     verdict = Verdict(triage.NOTHING, (words,), ("A champion with a reference profile.",))
     state = replace(before, sequence=before.sequence + 1, action=verdict.action)
-    write_verdict_alone(place, state, champion.version, verdict, before)
-    return TickOutcome(verdict, (), (), None, None, words)
+    question = question_without_profile(rules, verdict, before.policies, now())
+    acted = write_verdict_alone(place, state, champion.version, verdict, question, before)
+    return TickOutcome(
+        verdict, (), (), acted.job_id or None, None, words, decision=acted.decision, answered=acted.answered
+    )
 
 
 def _nothing(words: str) -> TickOutcome:

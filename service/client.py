@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
 
@@ -83,6 +83,25 @@ class Feedback:
     id: str
     label: str
     labelled_by: str = ""
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """
+    A request for a retrain, as it stands.
+
+    Attributes:
+        request: its id.
+        state: "waiting", "accepted" or "declined".
+        words: why.
+        job: id of the job that does it; None where there is none.
+    """
+
+    request: str
+    state: str
+    reason: str
+    words: str
+    job: str | None
 
 
 class Client:
@@ -165,6 +184,24 @@ class Client:
     def model(self) -> Mapping[str, Any]:
         """What `GET /v1/model` says."""
         return self._ask("GET", "/v1/model")
+
+    def request_retrain(self, reason: str) -> str:
+        """
+        Ask for a retrain; gives the request's id, by which `retrain_request` tells how it stands.
+
+        A broken connection is tried again, so one wish may be written down twice; it is one job all the same.
+
+        Raises:
+            ServiceRefused: the token's role is not admin, or the reason cannot be used.
+            ServiceAway: nobody answered within the patience.
+        """
+        identifier: str = self._ask("POST", "/v1/retrain", json={"reason": reason})["request"]
+        return identifier
+
+    def retrain_request(self, request: str) -> RetrainRequest:
+        """How a request stands; one that nobody made is a ServiceRefused with the code `no_such_request`."""
+        answer = self._ask("GET", f"/v1/retrain/{quote(request, safe='')}")
+        return RetrainRequest(**{field.name: answer[field.name] for field in fields(RetrainRequest)})
 
     def ready(self) -> bool:
         """Whether the service has a model and answers, asked once."""

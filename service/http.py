@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from infra import logs
 from infra.settings import Settings, load
+from service import retraining
 from service.access import TokenGate
 from service.classifier import Answer, Question
 from service.docs_page import docs_page, index_page
@@ -57,6 +58,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
         _timed_route("POST", "/v1/predict", _predict),
         _timed_route("POST", "/v1/feedback", _feedback),
         _timed_route("GET", "/v1/model", _model),
+        _timed_route("POST", "/v1/retrain", retraining.ask),
+        _timed_route("GET", "/v1/retrain/{request}", retraining.find),
         Route("/livez", _livez, methods=["GET"]),
         Route("/readyz", _readyz, methods=["GET"]),
         Route("/metrics", _metrics, methods=["GET"]),

@@ -162,7 +162,7 @@ class LiveModel:
         if pointer is None or pointer.version == champion.version:
             return None
         classes = champion.runtime.artifact.classes
-        if old is not None and old.runtime.artifact.classes != classes:
+        if old is not None and not _classes_fit(pointer.alias, old.runtime, classes):
             old = None  # the champion beside it is another one now
         return self._loaded(pointer, old, engine, classes)
 
@@ -176,7 +176,7 @@ class LiveModel:
         """
         The version that a pointer names, loaded where it is not yet; None where it cannot be, or not now.
 
-        classes: those it must have; None = any.
+        classes: of the champion beside it; None = any.
         """
         if present is not None and present.version == pointer.version:
             # Where the pointer came back to what answers, a refusal of another version is history.
@@ -192,7 +192,8 @@ class LiveModel:
         begun = time.monotonic()
         try:
             runtime = self._resident.runtime(pointer.version, engine)
-            _check_classes(runtime, classes)
+            if classes is not None and not _classes_fit(pointer.alias, runtime, classes):
+                raise ValueError("its classes are not those of the champion")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old model stays
             self._refuse(pointer, str(error), engine)
             return None
@@ -240,6 +241,7 @@ class LiveModel:
             Ledger(engine).append("serving", "refused", facts)
 
 
-def _check_classes(runtime: Runtime, classes: Sequence[str] | None) -> None:
-    if classes is not None and runtime.artifact.classes != classes:
-        raise ValueError("its classes are not those of the champion")
+def _classes_fit(alias: str, runtime: Runtime, classes: Sequence[str]) -> bool:
+    """Whether it may be tried beside a champion of these classes; a shadow, which answers nobody, may know more."""
+    own = runtime.artifact.classes
+    return own == classes or (alias == SHADOW and set(classes) <= set(own))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service import openapi_protocol
+from service import openapi_protocol, openapi_retraining
 from service.openapi_parts import (
     BYTES,
     COUNT,
@@ -40,11 +40,12 @@ def document(name: str) -> dict[str, Any]:
         "tags": [
             {"name": "classify", "description": "Images in, labels out; labels back in."},
             {"name": "state", "description": "For those who run it. No token is asked for."},
+            openapi_retraining.TAG,
             openapi_protocol.TAG,
         ],
-        "paths": {**_paths(), **openapi_protocol.paths(name)},
+        "paths": {**_paths(), **openapi_retraining.paths(), **openapi_protocol.paths(name)},
         "components": {
-            "schemas": {**_SCHEMAS, **openapi_protocol.SCHEMAS},
+            "schemas": {**_SCHEMAS, **openapi_retraining.SCHEMAS, **openapi_protocol.SCHEMAS},
             "headers": HEADERS,
             "parameters": {"X-Request-ID": REQUEST_ID},
             "securitySchemes": {

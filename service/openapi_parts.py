@@ -13,11 +13,11 @@ BYTES = {"type": "string", "format": "binary"}
 _REFUSALS = {
     400: (
         "The request cannot be used",
-        "no_image, bad_metadata, bad_id, bad_form, bad_feedback, bad_inference_request",
+        "no_image, bad_metadata, bad_id, bad_form, bad_feedback, bad_inference_request, bad_retrain_request",
     ),
     401: ("A token is wanted", "token_required, wrong_token"),
     403: ("The token's role does not allow this", "wrong_role"),
-    404: ("There is no such thing", "no_such_model, no_such_version"),
+    404: ("There is no such thing", "no_such_model, no_such_version, no_such_request"),
     408: ("The body took too long to come", "upload_too_slow"),
     413: ("Too large", "body_too_large, too_many_bytes, too_many_pixels"),
     415: ("Not a type that is taken", "unsupported_media_type, unsupported_encoding, unsupported_format"),
@@ -25,7 +25,7 @@ _REFUSALS = {
     429: ("Too much at once; come back after Retry-After seconds", "queue_full, rate_limited"),
     503: (
         "Not now; come back after Retry-After seconds",
-        "no_model, log_full, deadline_exceeded, tokens_unknown, stopping, version_changed",
+        "no_model, log_full, deadline_exceeded, tokens_unknown, stopping, version_changed, database_away",
     ),
 }
 # Before anything else is looked at.
@@ -40,6 +40,7 @@ HEADERS: Mapping[str, Any] = {
     },
     "Retry-After": {"description": "Seconds to wait", "required": True, "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "Bearer", "required": True, "schema": TEXT},
+    "Location": {"description": "Where it can be asked how things stand", "required": True, "schema": TEXT},
     "X-Error-Code": {"description": "The refusal's code, for programs", "required": True, "schema": TEXT},
 }
 REQUEST_ID: Mapping[str, Any] = {

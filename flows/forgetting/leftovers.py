@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from flows.collect import exclusion_path
+from flows.collecting.from_manifest import exclusion_path
 from flows.workplace import Workplace
 from monitoring.prediction_log import image_key
 

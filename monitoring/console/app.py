@@ -32,7 +32,7 @@ from infra.clock import now
 from infra.objects import ObjectMissing, ObjectStore
 from infra.settings import Settings
 from monitoring import metrics
-from monitoring.console import rows, state, to_label, views, words
+from monitoring.console import decisions, rows, state, to_label, views, words
 from monitoring.labelling.rows import is_waiting
 from monitoring.prediction_log import image_key
 
@@ -40,6 +40,7 @@ _HERE = Path(__file__).parent
 _PLOTLY = Path(str(importlib.resources.files("plotly"))) / "package_data" / "plotly.min.js"
 _PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _CODE = Markup("<code>{}</code>")
+_OVERVIEW, _DECISIONS = "sections.html", "decisions.html"
 _log = logging.getLogger(__name__)
 
 # Plotly writes style elements of its own, so styles may be inline; scripts may not.
@@ -63,6 +64,9 @@ def application(settings: Settings, engine: sa.Engine, objects: ObjectStore) -> 
             Route("/console", pages.page),
             Route("/fragment", pages.fragment),
             Route("/api/state.json", pages.state),
+            Route("/decisions", pages.decisions),
+            Route("/decisions/fragment", pages.decisions_fragment),
+            Route("/api/decisions.json", pages.decisions_document),
             Route("/metrics", pages.metrics),
             Route("/healthz", pages.health),
             Route("/livez", pages.health),
@@ -92,7 +96,19 @@ class _Pages:
         return HTMLResponse(self._rendered("page.html", request), headers={"Cache-Control": "no-store"})
 
     def fragment(self, request: Request) -> Response:
-        body = self._rendered("sections.html", request)
+        return self._fragment(self._rendered(_OVERVIEW, request), request)
+
+    def decisions(self, _request: Request) -> Response:
+        return HTMLResponse(self._decisions_rendered("page.html"), headers={"Cache-Control": "no-store"})
+
+    def decisions_fragment(self, request: Request) -> Response:
+        return self._fragment(self._decisions_rendered(_DECISIONS), request)
+
+    def decisions_document(self, _request: Request) -> Response:
+        body = json.dumps(decisions.document(self.engine, self.settings.project.name), default=_plain)
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def _fragment(self, body: str, request: Request) -> Response:
         tag = f'W/"{_fingerprint(body)}"'
         headers = {"ETag": tag, "Cache-Control": "no-store"}
         if request.headers.get("if-none-match") == tag:
@@ -148,7 +164,11 @@ class _Pages:
         found = rows.gather(self.engine, self.settings.project.name)
         host = request.url.hostname or "127.0.0.1"
         page = views.page(found, self.settings, now(), seen_from=host, listening_since=self.listening_since)
-        return self.templates.get_template(template).render(page=page)
+        return self.templates.get_template(template).render(page=page, body=_OVERVIEW, fragment="fragment")
+
+    def _decisions_rendered(self, template: str) -> str:
+        page = decisions.page(self.engine, self.settings, now())
+        return self.templates.get_template(template).render(page=page, body=_DECISIONS, fragment="decisions/fragment")
 
 
 class _SecurityHeaders:

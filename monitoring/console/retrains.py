@@ -14,12 +14,17 @@ TONES = {
     "queued": "active",
     "failed": "bad",
     "refused": "bad",
+    "declined": "warn",
     "cancelled": "warn",
 }
 _REASONS = {
     "harm": "Labels showed harm.",
     "drift": "Drift was seen.",
+    "performance": "Accuracy fell below trigger.least_accuracy.",
+    "bias": "A subgroup lay behind by more than trigger.most_subgroup_gap.",
+    "labels": "There were enough new labels.",
     "schedule": "It was time, by trigger.cron.",
+    "requested": "It was asked for from outside.",
     "manual": "A person asked for it.",
     "first": "The first training.",
 }

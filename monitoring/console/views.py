@@ -159,6 +159,7 @@ def _links(settings: Settings, host: str) -> tuple[Link, ...]:
         prefect = f"http://{shown}:{given.port or 4200}" if bare else settings.prefect.api_url.removesuffix("/api")
     pages = f"http://{shown}:{settings.monitor.evidently_port}/projects/{project_id(settings.project.name)}"
     return (
+        Link("Decisions", "decisions"),
         Link("Service API", f"http://{shown}:{settings.serve.port}/docs"),
         Link("Prefect", prefect),
         *((Link("Evidently", pages),) if settings.monitor.evidently_port else ()),
@@ -262,6 +263,5 @@ def _no_subgroups(settings: Settings) -> str:
 def _no_retrain(found: Rows, settings: Settings) -> str:
     if found.pointer is None:
         return "The first training is listed here, with what the gate said."
-    harm = "starts by itself when labels show harm" if settings.trigger.retrain_on_harm else "is only started by hand"
-    cron = f", and on the schedule {settings.trigger.cron}" if settings.trigger.cron else ""
-    return f"No retrain so far. One {harm}{cron}; `kedge retrain` starts one now."
+    when = f"starts by itself where trigger.when holds, {settings.trigger.when}"
+    return f"No retrain so far. One {when}; `kedge retrain` starts one now."

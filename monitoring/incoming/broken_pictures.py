@@ -18,11 +18,14 @@ from monitoring.watching.batch import Batch, Floats
 
 BLANK, SAME_FILE, STUCK, CHANNELS_SWAPPED, BLURRED = "blank", "same file", "stuck", "channels swapped", "blurred"
 
+# No training can use these; other faults change a picture, which a person may well call normal.
+LOST = (BLANK, SAME_FILE, STUCK)
+
 # With fewer pictures of a source a run of alike ones is nothing strange.
 LEAST_OF_A_SOURCE = 20
 
 # Two and a half grey levels of 255: what a covered lens or a black frame leaves.
-_BLANK_CONTRAST = 0.01
+BLANK_CONTRAST = 0.01
 _MOST_BROKEN = 0.5
 _STATISTICS = {name: place for place, name in enumerate(NAMES)}
 _LIGHT = ("brightness", "contrast", "sharpness", "saturation", "noise")
@@ -82,8 +85,8 @@ def _content_fault(
 ) -> Fault | None:
     statistics = batch.statistics[rows]
     contrast = statistics[:, _STATISTICS["contrast"]]
-    usual = float(np.mean(profile.batch.statistics[:, _STATISTICS["contrast"]] < _BLANK_CONTRAST))
-    blank = contrast < _BLANK_CONTRAST
+    usual = float(np.mean(profile.batch.statistics[:, _STATISTICS["contrast"]] < BLANK_CONTRAST))
+    blank = contrast < BLANK_CONTRAST
     if blank.mean() >= max(_MOST_BROKEN, 2 * usual):
         return _fault(BLANK, batch, rows[blank], rows, source, column, "{share:.0%} of {which} are blank")
     file, count = Counter(files[row] for row in rows).most_common(1)[0]
@@ -199,7 +202,7 @@ def _reference_of(profile: ReferenceProfile, source: str, column: str) -> Floats
     known = profile.columns.get(column)
     if not source or known is None or known.kind != CATEGORY or source not in known.values:
         return None
-    rows = np.array([str(row.get(column, "")) == source for row in profile.plain.metadata])
+    rows = np.asarray(profile.plain.column(column).text == source, dtype=np.bool_)
     return profile.plain.statistics[rows] if rows.sum() >= LEAST_OF_A_SOURCE else None
 
 

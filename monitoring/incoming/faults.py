@@ -11,7 +11,7 @@ from monitoring.evidence import CHANNELS
 from monitoring.incoming.broken_pictures import Fault, faults_of
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical, new_values
-from monitoring.watching.batch import batch_of
+from monitoring.watching.batch import Batch, batch_of
 
 LEAST_LOOKED_AT = 20
 
@@ -53,6 +53,11 @@ def look(profile: ReferenceProfile, predictions: Sequence[Prediction], source: s
     source: the metadata column that names the camera or site; "" where none is declared.
     """
     batch = batch_of(predictions, len(profile.classes), profile.embedding_size)
+    return look_at(profile, batch, [row.image_sha256 for row in predictions], source)
+
+
+def look_at(profile: ReferenceProfile, batch: Batch, files: Sequence[str], source: str) -> Look:
+    """The same of columns; files: SHA-256 of each picture."""
     values = new_values(profile, batch)
     new_sources = values.get(source, {})
     picture = atypical(profile, batch)[CHANNELS[0]]
@@ -60,9 +65,9 @@ def look(profile: ReferenceProfile, predictions: Sequence[Prediction], source: s
     changed = 0.0
     if source in profile.columns and known.any() and np.isfinite(picture[known]).any():
         changed = float(np.nanmean(picture[known]))
-    faults = faults_of(profile, batch, [row.image_sha256 for row in predictions], source)
+    faults = faults_of(profile, batch, files, source)
     return Look(
-        predictions=len(predictions),
+        predictions=len(batch),
         fault="; ".join(one.words for one in faults),
         new_sources=new_sources,
         known_source_changed=changed,

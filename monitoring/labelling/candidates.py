@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from monitoring.labelling.fresh import of_new_source
-from monitoring.labels import Bools, Candidates
+from monitoring.labelling.waiting import Seen, Waiting, columns_of, shadow_answers, wanted
+from monitoring.labels import Bools, Candidates, Wanted
 from monitoring.log.columns import batch_in, metadata_in
 from monitoring.log.cursor import PLACE_OF, Cursor
 from monitoring.log.order import beyond
@@ -41,6 +42,8 @@ class Reach:
         group: Metadata column of predictions that belong together (a session); "" = none.
         source: Metadata column that names the camera or site; "" = none.
         channels: Of the gross lane; an atypical prediction in one of them is where the change is.
+        waits: A candidate that waits for labels; None where none does.
+        role_key: By which groups of images have their roles; empty before the first was given.
     """
 
     start: Cursor | None
@@ -49,6 +52,8 @@ class Reach:
     group: str
     source: str
     channels: Sequence[str]
+    waits: Waiting | None = None
+    role_key: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def read_candidates(log: PredictionLog, profile: ReferenceProfile, reach: Reach)
             drifted=drifted,
             disagrees=_disagreeing(log, kept),
             uncertainty=uncertainty,
+            wanted=_wanted(log, kept, metadata, drifted, reach),
         ),
         not_kept=own.height - kept.height,
         until=until,
@@ -139,6 +145,21 @@ def _scored(
 def _largest_entropy(classes: int) -> float:
     """Of so many classes, in nats; 1 for a single one, which is never uncertain."""
     return log(classes) if classes > 1 else 1.0
+
+
+def _wanted(log: PredictionLog, rows: pl.DataFrame, metadata: CodedRows, drifted: Bools, reach: Reach) -> Wanted | None:
+    if reach.waits is None or not reach.waits.needs or not reach.role_key:
+        return None
+    sessions, images = _column(metadata, reach.group), rows["image_sha256"].to_list()
+    seen = Seen(
+        ids=rows["id"].to_list(),
+        groups=[session or image for session, image in zip(sessions, images, strict=True)],
+        answers=rows["label"].to_list(),
+        shadow=shadow_answers(log, rows, reach.waits.version),
+        drifted=drifted,
+        columns=columns_of(metadata, reach.waits),
+    )
+    return wanted(reach.waits, seen, reach.role_key)
 
 
 def _column(metadata: CodedRows, name: str) -> Coded:

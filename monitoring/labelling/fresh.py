@@ -1,5 +1,6 @@
 """Labels that came after the champion was made: how many can train, and how many are from where the change is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -29,6 +30,7 @@ def labels_so_far(
     refused_at: datetime | None,
     alarmed: Sequence[str],
     source: str,
+    untrusted: Sequence[str] = (),
 ) -> LabelsSoFar:
     """
     Count the labels that arrived after `since`, each picture once.
@@ -40,15 +42,16 @@ def labels_so_far(
         refused_at: When the last refused candidate was asked for.
         alarmed: Channels of the gross lane that have alarmed: they say where the change is.
         source: The declared source column; its new values say so too.
+        untrusted: Whose labels do not count.
     """
-    frame = log.labelled(since=(since - _OLDEST).date())
+    frame = log.labelled(since=(since - _OLDEST).date(), without=untrusted)
     frame = frame.filter((pl.col("labelled_at") > since) & pl.col("true_label").is_in(list(profile.classes)))
     kept = frame.filter("image_kept").unique("image_sha256", keep="last", maintain_order=True)
     if kept.is_empty():
         return LabelsSoFar(since_refusal=None if refused_at is None else 0, not_kept=frame.height)
     right = (kept["true_label"] == kept["label"]).to_numpy()
     region = _region(profile, kept, alarmed, source)
-    labelled = set(kept["true_label"].unique())
+    labelled = dict(sorted(Counter(kept["true_label"].to_list()).items()))
     later = None if refused_at is None else int((kept["labelled_at"] >= refused_at).sum())
     return LabelsSoFar(
         fresh=kept.height,
@@ -57,6 +60,7 @@ def labels_so_far(
         since_refusal=later,
         not_kept=frame.height - frame.filter("image_kept").height,
         unlabelled=tuple(name for name in profile.classes if name not in labelled),
+        by_class=labelled,
     )
 
 

@@ -7,7 +7,17 @@ from infra.clock import now
 from monitoring.evidence import GROSS, Evidence
 from monitoring.labelling.budget import Counted, budget, pace
 from monitoring.labelling.candidates import Reach, read_candidates
-from monitoring.labelling.rows import LabelPlan, asked_images, asked_since, audit_key, newest_plan, plans_since
+from monitoring.labelling.rows import (
+    LabelPlan,
+    asked_images,
+    asked_since,
+    audit_key,
+    newest_plan,
+    plans_since,
+    requests,
+    role_key,
+)
+from monitoring.labelling.waiting import Waiting, waiting, waiting_version
 from monitoring.labels import PlanRules, plan
 from monitoring.log.cursor import Cursor
 from monitoring.reference.profile import ReferenceProfile
@@ -45,6 +55,8 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
         group=settings.data.group,
         source=settings.data.source,
         channels=_channels(said),
+        waits=_waits(place),
+        role_key=role_key(place.engine),
     )
     read = read_candidates(place.log, profile, reach)
     if read is None:
@@ -78,6 +90,11 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
         "read_until": read.until.to_json(),
     }
     return LabelPlan(asked, read.not_kept, row)
+
+
+def _waits(place: WatchPlace) -> Waiting | None:
+    version = waiting_version(place.registry, place.registry.champion_version())
+    return None if version is None else waiting(version, requests(place.engine, place.name))
 
 
 def _channels(said: Evidence) -> tuple[str, ...]:

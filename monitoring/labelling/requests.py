@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 ASKED, ANSWERED, SKIPPED, OVERDUE = "asked", "answered", "skipped", "overdue"
-AUDIT, DRIFTED, DISAGREEMENT, UNCERTAIN = "audit", "drifted", "disagreement", "uncertain"
-STRATA = (AUDIT, DRIFTED, DISAGREEMENT, UNCERTAIN)
+AUDIT, GATE, DRIFTED, DISAGREEMENT, UNCERTAIN = "audit", "gate", "drifted", "disagreement", "uncertain"
+STRATA = (AUDIT, GATE, DRIFTED, DISAGREEMENT, UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class LabelRequest:
     One prediction that a person was asked about.
 
     Attributes:
-        stratum: Why it was drawn: "audit" (by chance alone), "drifted", "disagreement" or "uncertain".
+        stratum: Why it was drawn: "audit" (by chance alone), "gate" (a candidate's judgement waits for it), "drifted",
+            "disagreement" or "uncertain".
         probability: With which it was drawn in any way, 0..1, fixed before anybody saw its label.
         uniform_probability: With which the audit sample alone drew it, 0..1: the same for all predictions of its plan,
             less for one of several near-copies.

@@ -42,6 +42,7 @@ def why(request: LabelRequest) -> str:
     """Why a person is asked, in words."""
     return {
         "audit": "drawn by chance: what estimates rest on",
+        "gate": "the judgement of a candidate waits for it",
         "drifted": "looks unlike what the model was trained on",
         "disagreement": "the shadow answered otherwise",
         "uncertain": "the model was unsure",

@@ -23,6 +23,7 @@ from monitoring.prediction_log import PredictionLog
 
 _REQUESTS, _PLANS = schema.label_requests, schema.label_plans
 _KEY = "label audit"
+_ROLES = "roles"  # as flows.workplace calls it
 _KEY_BYTES = 32
 # After so long nobody is waited for any more.
 _AWAITED = timedelta(days=90)
@@ -146,6 +147,14 @@ def audit_answers(engine: sa.Engine, name: str, since: datetime) -> int:
 def audit_key(engine: sa.Engine) -> bytes:
     """The secret by which predictions are drawn, made once: nobody can choose an id that is never asked about."""
     return secret_key(engine, _KEY, lambda: secrets.token_bytes(_KEY_BYTES))
+
+
+def role_key(engine: sa.Engine) -> bytes:
+    """The secret by which groups of images have their roles; empty while none was drawn: then nothing was trained."""
+    query = sa.select(schema.keys.c.value).where(schema.keys.c.name == _ROLES)
+    with reading(engine) as connection:
+        found = connection.execute(query).scalar()
+    return b"" if found is None else bytes.fromhex(found)
 
 
 def newest_plan(engine: sa.Engine, name: str) -> Mapping[str, Any] | None:

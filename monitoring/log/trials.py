@@ -17,8 +17,8 @@ def shadow_rows(log: PredictionLog, version: int, since: datetime, classes: Coll
     """
     Images that `version` answered as shadow since then, in the order of their ids; None before the first.
 
-    Columns: those of both answers, `metadata`, and `true_label`, which is null where nobody said it, or said what
-    is none of the classes: no answer could have been right.
+    Columns: `at`, those of both answers, `metadata`, and `true_label`, which is null where nobody said it, or said
+    what is none of the classes: no answer could have been right; `label_sequence` orders the labels as they came.
     """
     frame = log.shadows.scan()
     if frame is None:
@@ -46,10 +46,12 @@ def _labelled(
     log: PredictionLog, frame: pl.LazyFrame, columns: Sequence[str], classes: Collection[str]
 ) -> pl.DataFrame:
     rows = frame.select("id", *columns, "metadata", *_ORDER)
-    first = rows.sort(*_ORDER).unique("id", keep="first").select("id", *columns, "metadata")
+    first = rows.sort(*_ORDER).unique("id", keep="first").select("id", "at", *columns, "metadata")
     labels = log.labels.scan()
     if labels is None:
-        return first.with_columns(true_label=pl.lit(None, pl.String)).sort("id").collect()
-    last = labels.sort("sequence", *_ORDER[1:]).unique("id", keep="last").select("id", true_label="label")
+        nobody = {"true_label": pl.lit(None, pl.String), "label_sequence": pl.lit(None, pl.Int64)}
+        return first.with_columns(**nobody).sort("id").collect()
+    last = labels.sort("sequence", *_ORDER[1:]).unique("id", keep="last")
+    last = last.select("id", true_label="label", label_sequence="sequence")
     known = last.filter(pl.col("true_label").is_in(list(classes)))
     return first.join(known, on="id", how="left").sort("id").collect()

@@ -11,14 +11,12 @@ from infra.settings_sections import DataSettings
 from monitoring.blocks.cutting import Span
 from monitoring.blocks.reading import read_sample
 from monitoring.blocks.sample import BlockSample
-from monitoring.incoming.broken_pictures import BLANK, SAME_FILE, STUCK, faults_of
+from monitoring.incoming.broken_pictures import LOST, faults_of
 from monitoring.reference.fit import columns_of, fit
 from monitoring.reference.profile import IDENTIFIER, NUMBER, Column, ReferenceProfile
 from monitoring.watching.place import WatchPlace
 
 LEAST_ROWS, _MOST_ROWS = 500, 5_000
-# No training can use these; other faults change a picture, which a person may well call normal.
-_LOST = (BLANK, SAME_FILE, STUCK)
 
 
 def usable(place: WatchPlace, profile: ReferenceProfile, since: datetime) -> BlockSample:
@@ -33,7 +31,7 @@ def usable(place: WatchPlace, profile: ReferenceProfile, since: datetime) -> Blo
     if sample is None:
         raise UserError(f"No prediction of the champion has come since the change ({when}); {LEAST_ROWS} are needed.")
     batch = sample.batch(profile)
-    lost = [one for one in faults_of(profile, batch, sample.images, place.settings.data.source) if one.kind in _LOST]
+    lost = [one for one in faults_of(profile, batch, sample.images, place.settings.data.source) if one.kind in LOST]
     if lost:
         raise UserError(f"Broken pictures are no normal: {lost[0].words}. Mend the input first.")
     answered = np.isfinite(np.concatenate([batch.probabilities, batch.embedding], axis=1)).all(axis=1)

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,6 @@ from infra import schema
 from infra.clock import now
 from infra.database import reading, writing
 from infra.heartbeat import beat_within
-from infra.jobs import OPEN, broken_off_train, queue_job_within
 from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
@@ -20,6 +19,7 @@ from monitoring.blocks.rows import BlockChanges, drop_samples, write_blocks
 from monitoring.evidence import BLOCKS, GROSS
 from monitoring.labelling.rows import Labelling, write_labels
 from monitoring.performance import Performance, labelled_rows, performance
+from monitoring.policies.asking import Acted, Decided, Question, act_within, decide_within, job_facts
 from monitoring.triage import Verdict
 from monitoring.watching.counting import Alarm, Counted
 from monitoring.watching.place import WatchPlace
@@ -38,19 +38,21 @@ def write_look(
     place: WatchPlace,
     counted: Counted,
     verdict: Verdict,
+    question: Question,
     before: WatchState,
     labelled: Sequence[Prediction],
     blocks: BlockChanges,
     origin: DistanceFromOrigin | None = None,
     labelling: Labelling | None = None,
-) -> str | None:
+) -> Acted:
     """
-    Write everything; gives the id of the retrain job that was asked for, None when none was.
+    Write everything; gives what came of the question whether a retrain starts.
 
     Args:
         place: Where to.
         counted: What this look found.
         verdict: What it concluded.
+        question: What is known about starting a retrain; it is decided here, beside jobs and requests as they stand.
         before: The state that it started from.
         labelled: Predictions that were labelled since: the windows they lie in get their figures anew.
         blocks: What changes about the blocks of traffic.
@@ -62,6 +64,8 @@ def write_look(
     """
     rescored = _rescored(place, labelled, counted.windows)
     with writing(place.engine) as connection:
+        decided = decide_within(connection, place.name, question)
+        counted = replace(counted, state=replace(counted.state, policies=decided.memory))
         if not store_state(connection, place.name, counted.state):
             raise LookedTwice
         for window in counted.windows:
@@ -72,28 +76,39 @@ def write_look(
             write_labels(connection, place.name, labelling, place.settings.labels.overdue_days)
         for alarm in counted.alarms:
             connection.execute(schema.alarms.insert().values(name=place.name, **vars(alarm)))
-        _write_verdict(connection, place.name, counted, verdict, origin)
-        job_id = _ask_for_retrain(connection, place, counted, verdict) if verdict.starts_retrain else None
+        _write_verdict(connection, place.name, counted, verdict, decided, origin)
+        acted = act_within(connection, place.name, decided, _job_facts(counted, verdict))
         write_beat(connection, place.name)
-        if counted.windows or counted.alarms or blocks.written or verdict.action != before.action or job_id:
-            append_within(connection, "watch", "look", _facts(counted, verdict, before, job_id, blocks, origin))
+        changed = verdict.action != before.action or decided.is_news
+        if counted.windows or counted.alarms or blocks.written or changed:
+            append_within(connection, "watch", "look", _facts(counted, verdict, before, acted, blocks, origin))
     # Only now does no row name them any more.
     drop_samples(place.objects, blocks.dropped)
-    return job_id
+    return acted
 
 
 def write_verdict_alone(
-    place: WatchPlace, state: WatchState, version: int, verdict: Verdict, before: WatchState
-) -> None:
-    """A look that could count nothing: its verdict and its sign of life."""
+    place: WatchPlace, state: WatchState, version: int, verdict: Verdict, question: Question, before: WatchState
+) -> Acted:
+    """A look that could count nothing: its verdict, its sign of life, and whoever asks for a retrain nevertheless."""
     with writing(place.engine) as connection:
-        if store_state(connection, place.name, state):
-            row = _verdict_row(place.name, state, version, verdict, verdict.to_json())
-            connection.execute(schema.verdicts.insert().values(**row))
-            if verdict.action != before.action:
-                facts = {"verdict": state.sequence, "action": verdict.action, "before": before.action}
-                append_within(connection, "watch", "look", {**facts, "reasons": list(verdict.reasons)})
+        decided = decide_within(connection, place.name, question)
+        state = replace(state, policies=decided.memory)
+        if not store_state(connection, place.name, state):
+            write_beat(connection, place.name)
+            return Acted()
+        decision = decided.decision
+        facts = {**verdict.to_json(), "decision": decision.to_json()}
+        row = _verdict_row(place.name, state, version, verdict, facts)
+        connection.execute(schema.verdicts.insert().values(**row))
+        seen = job_facts(state.sequence, state.windows or None, verdict.reasons, vars(state.labels), shift="")
+        acted = act_within(connection, place.name, decided, seen)
+        if verdict.action != before.action or decided.is_news:
+            told = {"verdict": state.sequence, "action": verdict.action, "before": before.action}
+            told |= {"reasons": list(verdict.reasons), "retrain_job": acted.job_id or None}
+            append_within(connection, "watch", "look", {**told, "decision": decision.facts()})
         write_beat(connection, place.name)
+    return acted
 
 
 def write_beat(connection: sa.Connection, name: str) -> None:
@@ -103,17 +118,6 @@ def write_beat(connection: sa.Connection, name: str) -> None:
     silent = (alarms.c.name == name) & (alarms.c.lane == SILENCE) & alarms.c.acted_on_at.is_(None)
     if connection.execute(alarms.update().where(silent).values(acted_on_at=now())).rowcount:
         append_within(connection, "watch", "watcher heard again", {})
-
-
-def refused_at(engine: sa.Engine, since: datetime) -> datetime | None:
-    """When the newest refused retrain since then was asked for."""
-    jobs = schema.jobs
-    query = sa.select(sa.func.max(jobs.c.created_at)).where(
-        jobs.c.kind == "retrain", jobs.c.state == "refused", jobs.c.created_at >= since
-    )
-    with reading(engine) as connection:
-        found: datetime | None = connection.execute(query).scalar()
-    return found
 
 
 def changed_since(place: WatchPlace, version: int, alarms: Sequence[Alarm]) -> dict[str, datetime]:
@@ -168,12 +172,18 @@ def _write_labelled(connection: sa.Connection, name: str, found: Mapping[int, Pe
 
 
 def _write_verdict(
-    connection: sa.Connection, name: str, counted: Counted, verdict: Verdict, origin: DistanceFromOrigin | None
+    connection: sa.Connection,
+    name: str,
+    counted: Counted,
+    verdict: Verdict,
+    decided: Decided,
+    origin: DistanceFromOrigin | None,
 ) -> None:
     state = counted.state
     assert state.evidence is not None, "the evidence was begun"
     facts = {
         **verdict.to_json(),
+        "decision": decided.decision.to_json(),
         "labels": vars(state.labels),
         "look": state.look.to_json(),
         "predictions": state.predictions,
@@ -203,35 +213,19 @@ def _verdict_row(
     }
 
 
-def _ask_for_retrain(connection: sa.Connection, place: WatchPlace, counted: Counted, verdict: Verdict) -> str | None:
-    """Queue a retrain unless one is open or the cool-down is on; the alarms behind it then count as acted on."""
-    jobs, alarms = schema.jobs, schema.alarms
-    in_the_way = jobs.c.state.in_(OPEN) & ~broken_off_train()
-    if connection.execute(sa.select(jobs.c.id).where(in_the_way).limit(1)).first() is not None:
-        return None
-    ended = connection.execute(sa.select(sa.func.max(jobs.c.finished_at)).where(jobs.c.kind == "retrain")).scalar()
-    if ended is not None and now() - ended < timedelta(minutes=place.settings.trigger.cooldown_minutes):
-        return None
-    facts = {
-        "verdict": counted.state.sequence,
-        "window": counted.state.windows or None,
-        "reasons": list(verdict.reasons),
-        "labels": vars(counted.state.labels),
-        "avoidable_error": verdict.avoidable_error,
-        # Pictures unlike any before: the successor's lowest layers are what has to follow.
-        "shift": "input" if counted.evidence.alarms(GROSS) else "",
-    }
-    job = queue_job_within(connection, "retrain", "harm", facts)
-    open_alarms = (alarms.c.name == place.name) & alarms.c.acted_on_at.is_(None)
-    connection.execute(alarms.update().where(open_alarms).values(acted_on_at=now()))
-    return job.id
+def _job_facts(counted: Counted, verdict: Verdict) -> dict[str, Any]:
+    state = counted.state
+    # Pictures unlike any before: the successor's lowest layers are what has to follow.
+    shift = "input" if counted.evidence.alarms(GROSS) else ""
+    seen = job_facts(state.sequence, state.windows or None, verdict.reasons, vars(state.labels), shift=shift)
+    return {**seen, "avoidable_error": verdict.avoidable_error}
 
 
 def _facts(
     counted: Counted,
     verdict: Verdict,
     before: WatchState,
-    job_id: str | None,
+    acted: Acted,
     blocks: BlockChanges,
     origin: DistanceFromOrigin | None,
 ) -> dict[str, Any]:
@@ -245,7 +239,8 @@ def _facts(
         "windows": [window.sequence for window in counted.windows],
         "alarms": [{"id": alarm.id, "lane": alarm.lane, "detector": alarm.detector} for alarm in counted.alarms],
         "labels": vars(state.labels),
-        "retrain_job": job_id,
+        "retrain_job": acted.job_id or None,
+        "decision": None if acted.decision is None else acted.decision.facts(),
         "blocks": [block.number for block in blocks.written],
         "distance_from_origin": None if origin is None else origin.to_json(),
     }

@@ -17,6 +17,7 @@ from monitoring.blocks.judging import BlockState
 from monitoring.evidence import Detector, EvidenceState
 from monitoring.incoming.faults import Look
 from monitoring.log.cursor import Cursor
+from monitoring.policies.memory import PolicyMemory
 from monitoring.triage import LabelsSoFar
 from monitoring.watching.surroundings import Surroundings
 
@@ -72,6 +73,7 @@ class WatchState:
         alarmed: Detectors whose alarm has a row, as "lane/detector".
         blocks: Where the block lane stands.
         surroundings: What stands beside the verdict, as it was read last.
+        policies: What the decision about a retrain remembers.
         action: Of the newest verdict.
         report_at: When a window's page was last tried.
     """
@@ -92,6 +94,7 @@ class WatchState:
     alarmed: tuple[str, ...] = ()
     blocks: BlockState = field(default_factory=BlockState)
     surroundings: Surroundings = field(default_factory=Surroundings)
+    policies: PolicyMemory = field(default_factory=PolicyMemory)
     action: str = ""
     report_at: datetime | None = None
 
@@ -112,6 +115,7 @@ class WatchState:
             "alarmed": list(self.alarmed),
             "blocks": vars(self.blocks),
             "surroundings": self.surroundings.to_json(),
+            "policies": self.policies.to_json(),
             "action": self.action,
             "report_at": None if self.report_at is None else self.report_at.isoformat(),
         }
@@ -133,11 +137,12 @@ class WatchState:
             look=Look.from_json(document["look"]),
             labels=LabelsSoFar(**document["labels"]),
             alarmed=tuple(document["alarmed"]),
-            # A state that was written before there were a block lane and surroundings has none.
+            # A state that was written before there were a block lane, surroundings and policies has none.
             blocks=BlockState(**document.get("blocks", {})),
             surroundings=Surroundings.from_json(document["surroundings"])
             if "surroundings" in document
             else Surroundings(),
+            policies=PolicyMemory.from_json(document["policies"]) if "policies" in document else PolicyMemory(),
             action=document["action"],
             report_at=None if document["report_at"] is None else datetime.fromisoformat(document["report_at"]),
         )

@@ -14,6 +14,7 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 from flows.audit import Asked, audit
+from flows.bias_watch import audit_for_bias
 from flows.forgetting.pictures import forget_in_audits
 from flows.show_audit import show_audit
 from flows.workplace import Workplace, open_workplace
@@ -26,6 +27,7 @@ from models.artifact import write_artifact
 from models.prediction import Label, Prediction
 from monitoring.console.app import application
 from monitoring.image_stats import NAMES
+from monitoring.policies.rows import newest_audit
 from monitoring.prediction_log import image_key
 from monitoring.subgroups.page import render_audit_html
 from tests.flows.remembered import picture
@@ -164,6 +166,32 @@ def test_the_page_and_its_row_are_kept_and_the_ledger_names_them(place, done):
 
     assert place.objects.get(key).decode() == done.path.read_text()
     assert any(row.facts["report"] == key for row in place.ledger.rows("audits"))
+
+
+def test_its_row_says_who_lies_behind_and_whether_its_labels_may_measure(place):
+    name = place.settings.project.name
+    chosen = audit(place)
+
+    found = newest_audit(place.engine, name, 1)
+    assert found.warning == chosen.basis.warning != ""
+
+    random = replace(place.settings, monitor=replace(place.settings.monitor, feedback_is_random=True))
+    audit(replace(place, settings=random))
+    audit(place)
+    measured = newest_audit(place.engine, name, 1)
+    assert measured.warning == ""
+    assert {one.group for one in measured.behind} == {"camera = B"}
+    assert 0 < max(one.points for one in measured.behind) < 0.4
+    assert newest_audit(place.engine, name, 2) is None
+
+
+def test_where_bias_may_retrain_the_daily_tidying_audits_by_labels_that_may_measure(place):
+    trigger = replace(place.settings.trigger, when="any(harm, bias)", most_subgroup_gap=0.1)
+
+    assert audit_for_bias(place) is None
+    made = audit_for_bias(replace(place, settings=replace(place.settings, trigger=trigger)))
+
+    assert (made.report.images, made.basis.warning) == (300, "")
 
 
 def test_only_labels_drawn_by_chance_can_be_counted_alone(place):

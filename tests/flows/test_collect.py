@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import collect
+from flows.collecting.collect import first_snapshot, retrain_snapshot
+from flows.collecting.images import read_image
+from flows.collecting.run_folder import write_run_dir
+from flows.collecting.snapshot import keep_snapshot, kept_snapshot
 from flows.labels import import_file
 from flows.workplace import Workplace, open_workplace
 from infra.clock import new_id, now
@@ -63,8 +66,8 @@ def register_champion(place: Workplace, tmp_path: Path):
 
 
 def test_a_first_snapshot_gives_every_image_one_role_and_the_same_one_again(place):
-    first = collect.first_snapshot(place)
-    again = collect.first_snapshot(place)
+    first = first_snapshot(place)
+    again = first_snapshot(place)
 
     assert first == again
     assert first.classes == ("cat", "dog")
@@ -73,12 +76,12 @@ def test_a_first_snapshot_gives_every_image_one_role_and_the_same_one_again(plac
 
 
 def test_judge_images_never_enter_the_run_directory(place, tmp_path):
-    snapshot = collect.first_snapshot(place)
+    snapshot = first_snapshot(place)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "images").mkdir()
 
-    collect.write_run_dir(place, snapshot, run_dir)
+    write_run_dir(place, snapshot, run_dir)
 
     written = {path.read_bytes() for path in (run_dir / "images").iterdir()}
     judged = {Path(example.image).read_bytes() for example in snapshot.judge_old}
@@ -91,7 +94,7 @@ def test_labelled_production_images_join_replayed_old_ones(place, tmp_path):
     predictions = [answer(place, picture(1000 + index)) for index in range(60)]
     log(place, predictions, [Label(one.id, "dog", now(), sequence=index) for index, one in enumerate(predictions)])
 
-    snapshot = collect.retrain_snapshot(place, champion, ("cat", "dog"))
+    snapshot = retrain_snapshot(place, champion, ("cat", "dog"))
 
     old = [example for example in snapshot.train if example.source == "manifest"]
     assert len(old) == 20
@@ -111,7 +114,7 @@ def test_what_cannot_train_is_counted_with_its_reason(place, tmp_path):
         [Label(unknown.id, "bird", at), Label(lost.id, "cat", at), Label(good.id, "cat", at)],
     )
 
-    snapshot = collect.retrain_snapshot(place, champion, ("cat", "dog"))
+    snapshot = retrain_snapshot(place, champion, ("cat", "dog"))
 
     assert snapshot.left_out == {"class unknown to the model": 1, "image not kept": 1}
 
@@ -121,19 +124,19 @@ def test_images_labelled_before_the_champion_was_made_are_old(place, tmp_path):
     log(place, [early], [Label(early.id, "cat", now() - timedelta(days=1))])
     champion = register_champion(place, tmp_path)
 
-    snapshot = collect.retrain_snapshot(place, champion, ("cat", "dog"))
+    snapshot = retrain_snapshot(place, champion, ("cat", "dog"))
 
     assert snapshot.judge_recent == ()
     assert all(example.source == "manifest" for example in snapshot.judge_recent)
 
 
 def test_a_snapshot_that_was_kept_comes_back_as_it_was(place, tmp_path):
-    snapshot = collect.first_snapshot(place)
+    snapshot = first_snapshot(place)
 
-    assert collect.kept_snapshot(tmp_path) is None
-    collect.keep_snapshot(snapshot, tmp_path)
+    assert kept_snapshot(tmp_path) is None
+    keep_snapshot(snapshot, tmp_path)
 
-    assert collect.kept_snapshot(tmp_path) == snapshot
+    assert kept_snapshot(tmp_path) == snapshot
 
 
 def test_the_same_labels_file_counts_once(place, tmp_path):
@@ -160,7 +163,7 @@ def test_a_labels_file_with_an_empty_cell_is_not_imported_at_all(place, tmp_path
 
 
 def test_a_copy_of_a_judge_image_never_trains(place, tmp_path):
-    judged = collect.first_snapshot(place).judge_old[0]
+    judged = first_snapshot(place).judge_old[0]
     data = Path(judged.image).read_bytes()
     (tmp_path / "images/copy.png").write_bytes(data)
     rows = (tmp_path / "manifest.csv").read_text().replace("camera\n", "camera,split\n")
@@ -169,9 +172,9 @@ def test_a_copy_of_a_judge_image_never_trains(place, tmp_path):
     sent = answer(place, data)
     log(place, [sent], [Label(sent.id, judged.label, now())])
 
-    snapshot = collect.retrain_snapshot(place, champion, ("cat", "dog"))
+    snapshot = retrain_snapshot(place, champion, ("cat", "dog"))
 
     assert snapshot.left_out == {"copies of images that judge or select": 1, "in the manifest already": 1}
-    taught = {collect.read_image(place, example) for example in (*snapshot.train, *snapshot.select)}
+    taught = {read_image(place, example) for example in (*snapshot.train, *snapshot.select)}
     assert data not in taught
     assert judged.image in {example.image for example in snapshot.judge_old}

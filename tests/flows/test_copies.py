@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import collect
+from flows.collecting.collect import first_snapshot, retrain_snapshot
+from flows.collecting.snapshot import keep_snapshot, kept_snapshot
 from flows.workplace import Workplace, open_workplace, role_key
 from infra.clock import new_id, now
 from infra.errors import UserError
@@ -91,7 +92,7 @@ def test_a_near_duplicate_of_a_judge_or_select_image_does_not_train(place, tmp_p
     add(tmp_path, "again-select", "dog", "train", png(scene(113), "JPEG"))
     add(tmp_path, "selects-what-judges", "dog", "select", png(scene(119), "JPEG"))
 
-    snapshot = collect.first_snapshot(place)
+    snapshot = first_snapshot(place)
 
     assert snapshot.left_out == {"near-duplicates of images that judge or select": 3}
     assert not names((*snapshot.train, *snapshot.select)) & {"again-judge", "again-select", "selects-what-judges"}
@@ -103,7 +104,7 @@ def test_with_a_distance_of_nothing_only_equal_bytes_are_copies(place, tmp_path)
     add(tmp_path, "again", "cat", "train", png(scene(18), "JPEG"))
     add(tmp_path, "copy", "cat", "train", png(scene(18)))
 
-    snapshot = collect.first_snapshot(settings(tmp_path, "near_duplicate_distance = 0"))
+    snapshot = first_snapshot(settings(tmp_path, "near_duplicate_distance = 0"))
 
     assert snapshot.left_out == {"copies of images that judge or select": 1}
     assert "again" in names(snapshot.train)
@@ -113,7 +114,7 @@ def test_a_labelled_production_image_that_nearly_is_a_judge_image_does_not_train
     again = sent(place, png(scene(18), "JPEG"), session_of(place, "train"))
     log(place, [again], [Label(again.id, "cat", now())])
 
-    snapshot = collect.retrain_snapshot(place, champion(place, tmp_path), CLASSES)
+    snapshot = retrain_snapshot(place, champion(place, tmp_path), CLASSES)
 
     assert snapshot.left_out == {"near-duplicates of images that judge or select": 1}
     assert snapshot.fresh == 0
@@ -122,7 +123,7 @@ def test_a_labelled_production_image_that_nearly_is_a_judge_image_does_not_train
 def test_one_image_with_two_labels_is_used_by_nobody(place, tmp_path):
     add(tmp_path, "contradiction", "dog", "train", png(scene(18)))
 
-    snapshot = collect.first_snapshot(place)
+    snapshot = first_snapshot(place)
 
     assert snapshot.left_out == {"the same image with different labels (cat18, contradiction)": 2}
     everything = names((*snapshot.train, *snapshot.select, *snapshot.judge_old))
@@ -134,7 +135,7 @@ def test_a_label_from_production_that_contradicts_the_manifest_silences_both(pla
     agreeing, contradicting = sent(place, png(scene(0)), "a"), sent(place, png(scene(1)), "a")
     log(place, [agreeing, contradicting], [Label(agreeing.id, "cat", now()), Label(contradicting.id, "dog", now())])
 
-    snapshot = collect.retrain_snapshot(place, champion(place, tmp_path), CLASSES)
+    snapshot = retrain_snapshot(place, champion(place, tmp_path), CLASSES)
 
     assert snapshot.left_out["in the manifest already"] == 1
     assert sum(count for reason, count in snapshot.left_out.items() if "different labels" in reason) == 2
@@ -145,7 +146,7 @@ def test_a_label_from_production_that_contradicts_the_manifest_silences_both(pla
 def test_near_duplicates_with_different_labels_are_used_and_remarked_on(place, tmp_path):
     add(tmp_path, "nearly", "dog", "train", png(scene(18), "JPEG"))
 
-    snapshot = collect.first_snapshot(place)
+    snapshot = first_snapshot(place)
 
     assert snapshot.left_out == {}
     assert "nearly" in names(snapshot.train)
@@ -153,14 +154,14 @@ def test_near_duplicates_with_different_labels_are_used_and_remarked_on(place, t
         "1 pairs of near-duplicates bear different labels and are used as they are: cat18 is 'cat', nearly is 'dog'"
     )
     kept = tmp_path / "run"
-    collect.keep_snapshot(snapshot, kept)
-    assert collect.kept_snapshot(kept) == snapshot
+    keep_snapshot(snapshot, kept)
+    assert kept_snapshot(kept) == snapshot
 
 
 def test_what_a_person_excluded_is_left_out_by_name_but_still_judges(place, tmp_path):
     (tmp_path / "wrong.csv").write_text("image,label\nimages/cat3,cat\nimages/dog14,dog\nimages/cat17,cat\n")
 
-    snapshot = collect.first_snapshot(settings(tmp_path, 'exclude = "wrong.csv"'))
+    snapshot = first_snapshot(settings(tmp_path, 'exclude = "wrong.csv"'))
 
     assert snapshot.left_out == {"named in wrong.csv (cat3, dog14)": 2}
     assert not names((*snapshot.train, *snapshot.select)) & {"cat3", "dog14"}
@@ -172,7 +173,7 @@ def test_a_production_image_is_excluded_by_its_key(place, tmp_path):
     log(place, [wrong], [Label(wrong.id, "cat", now())])
     (tmp_path / "wrong.csv").write_text(f"image\n{image_key(wrong.image_sha256)}\n")
 
-    snapshot = collect.retrain_snapshot(settings(tmp_path, 'exclude = "wrong.csv"'), champion(place, tmp_path), CLASSES)
+    snapshot = retrain_snapshot(settings(tmp_path, 'exclude = "wrong.csv"'), champion(place, tmp_path), CLASSES)
 
     assert snapshot.fresh == 0
     assert list(snapshot.left_out.values()) == [1]
@@ -180,7 +181,7 @@ def test_a_production_image_is_excluded_by_its_key(place, tmp_path):
 
 def test_an_exclusion_that_is_not_there_says_what_to_do(place, tmp_path):
     with pytest.raises(UserError, match=r"data\.exclude names .*gone\.csv, which is not there"):
-        collect.first_snapshot(settings(tmp_path, 'exclude = "gone.csv"'))
+        first_snapshot(settings(tmp_path, 'exclude = "gone.csv"'))
 
 
 def test_an_image_sent_again_under_another_group_keeps_its_role(place, tmp_path):
@@ -189,10 +190,10 @@ def test_an_image_sent_again_under_another_group_keeps_its_role(place, tmp_path)
     again = sent(place, data, session_of(place, "judge"), start + timedelta(hours=1))
     log(place, [first, again], [Label(again.id, "cat", now())])
     version = champion(place, tmp_path, labels_until=start)
-    before = collect.retrain_snapshot(place, version, CLASSES)
+    before = retrain_snapshot(place, version, CLASSES)
 
     log(place, [], [Label(first.id, "cat", now(), sequence=1)], segment=2)
-    after = collect.retrain_snapshot(place, version, CLASSES)
+    after = retrain_snapshot(place, version, CLASSES)
 
     for snapshot in (before, after):
         assert [example.split for example in snapshot.train if example.source == "production"] == ["train"]
@@ -205,7 +206,7 @@ def test_an_image_sent_twice_and_labelled_differently_is_not_used(place, tmp_pat
     one, other = sent(place, data, "a"), sent(place, data, "a")
     log(place, [one, other], [Label(one.id, "cat", now()), Label(other.id, "dog", now(), sequence=1)])
 
-    snapshot = collect.retrain_snapshot(place, champion(place, tmp_path), CLASSES)
+    snapshot = retrain_snapshot(place, champion(place, tmp_path), CLASSES)
 
     assert snapshot.left_out == {"sent more than once, with different labels": 2}
     assert all(example.source == "manifest" for example in (*snapshot.train, *snapshot.select))
@@ -218,13 +219,13 @@ def test_labels_that_came_while_the_champion_trained_are_fresh(place, tmp_path):
     start = now() - timedelta(hours=1)
     log(place, [seen, during, judging], [Label(seen.id, "cat", start)])
     earlier = champion(place, tmp_path, labels_until=start - timedelta(days=1))
-    trained_on = collect.retrain_snapshot(place, earlier, CLASSES)
+    trained_on = retrain_snapshot(place, earlier, CLASSES)
     moment = now() - timedelta(minutes=30)
     log(place, [], [Label(during.id, "dog", moment, sequence=1), Label(judging.id, "dog", moment, sequence=2)], 2)
 
     (tmp_path / "candidate").rename(tmp_path / "earlier")
     successor = champion(place, tmp_path, labels_until=trained_on.labels_until)
-    snapshot = collect.retrain_snapshot(place, successor, CLASSES)
+    snapshot = retrain_snapshot(place, successor, CLASSES)
 
     assert trained_on.labels_until == start
     assert successor.created_at > moment
@@ -248,7 +249,7 @@ def test_a_class_that_loses_all_its_training_images_is_told_why(place, tmp_path)
     (tmp_path / "manifest.csv").write_text("\n".join([*rows, *kept]))
 
     with pytest.raises(UserError) as caught:
-        collect.first_snapshot(place)
+        first_snapshot(place)
 
     assert "class 'bird' has no train image among its 2" in str(caught.value)
     assert "left out: 12, near-duplicates of images that judge or select" in str(caught.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.collect import first_snapshot
+from flows.collecting.collect import first_snapshot
 from flows.demo_report import DemoResult, Share, check
 from flows.demo_world import NEW_CAMERA, OLD_CAMERAS, build_world, photograph, write_project_data
 from flows.workplace import open_workplace

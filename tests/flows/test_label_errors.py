@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import collect
+from flows.collecting.collect import first_snapshot
 from flows.label_errors import find_label_errors, write_sheet, write_suspects
 from flows.telling import Logged
 from flows.workplace import Workplace, open_workplace
@@ -49,7 +49,7 @@ def test_wrong_labels_are_found_shown_and_left_out_when_a_person_says_so(place, 
     write_suspects(errors, tmp_path / "errors.csv")
     write_sheet(place, errors, tmp_path / "errors.html")
     (tmp_path / "kedge.toml").write_text('[data]\nmanifest = "manifest.csv"\nexclude = "errors.csv"\n')
-    snapshot = collect.first_snapshot(open_workplace(tmp_path))
+    snapshot = first_snapshot(open_workplace(tmp_path))
 
     assert {suspect.image for suspect in errors.suspects} == {f"images/{name}" for name in WRONG}
     assert {suspect.suggested for suspect in errors.suspects if suspect.image == "images/dark3"} == {"dark"}

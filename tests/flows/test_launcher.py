@@ -135,6 +135,37 @@ def test_a_failing_trainer_is_explained_by_the_end_of_its_log(run_dir):
     assert not any(alive(pid) for pid in pids(run_dir))
 
 
+@pytest.mark.parametrize("ends", ["os.kill(os.getpid(), 9)", "sys.exit(143)"])
+def test_a_trainer_that_was_killed_from_outside_is_told_from_one_that_failed(run_dir, tmp_path, ends):
+    (tmp_path / "modules" / "killed.py").write_text(f"import os, sys\nprint('step 3', flush=True)\n{ends}")
+    name = "SIGKILL" if "9" in ends else "SIGTERM"
+
+    with pytest.raises(launcher.Killed) as raised:
+        launcher.run("killed", run_dir, run_dir / "train.log")
+
+    assert str(raised.value) == (
+        f"killed was killed by {name} in {run_dir}. Its checkpoint is kept; the end of {run_dir / 'train.log'}:\nstep 3"
+    )
+
+
+def test_a_trainer_that_aborts_by_itself_has_failed_and_was_not_killed(run_dir, tmp_path):
+    (tmp_path / "modules" / "aborts.py").write_text("import os\nos.abort()")
+
+    with pytest.raises(UserError, match="aborts failed with SIGABRT") as raised:
+        launcher.run("aborts", run_dir, run_dir / "train.log")
+
+    assert not isinstance(raised.value, launcher.Killed)
+
+
+@pytest.mark.slow
+def test_one_killed_process_of_several_counts_as_killed(run_dir, tmp_path):
+    script = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
+    (tmp_path / "modules" / "ranks.py").write_text(script)
+
+    with pytest.raises(launcher.Killed, match="ranks was killed by SIGKILL"):
+        launcher.run("ranks", run_dir, run_dir / "train.log", devices=2)
+
+
 def test_a_listener_that_raises_does_not_stop_the_work(run_dir, caplog):
     def stumble(line):
         raise ValueError(line.epoch)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from flows.collect import Snapshot
+from flows.collecting.snapshot import Snapshot
 from flows.judging import Judgement
 from flows.profile import write_profile
 from flows.workplace import open_workplace

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from flows.replay import replay
+from flows.collecting.replay import replay
 from models.examples import Example
 
 

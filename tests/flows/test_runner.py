@@ -96,13 +96,13 @@ def test_an_event_starts_the_retrain_of_its_job_and_the_same_event_twice_starts_
     engine.dispose()
 
 
-def test_the_cron_line_starts_a_retrain_without_anybody_asking(project):
-    engine = open_database(project.storage.database)
+def test_the_cron_line_of_retrains_is_left_to_the_watchers_look(project):
+    url = f"{prefect_environment.api_url(project)}/deployments/filter"
 
-    until(lambda: any(job.reason == "schedule" for job in jobs(engine)))
+    deployments = httpx.post(url, json={}, timeout=30).json()
 
-    assert any(run["auto_scheduled"] for run in runs(project, "retrain", *ANY))
-    engine.dispose()
+    scheduled = {each["entrypoint"].rpartition(".")[2]: len(each["schedules"]) for each in deployments}
+    assert scheduled == {"watch": 1, "tidy": 1, "retrain": 0}
 
 
 def test_the_tables_are_tidied_by_the_clock_too(project):

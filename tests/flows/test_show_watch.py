@@ -9,6 +9,11 @@ from flows.show import show_seen
 from flows.watching import Seen
 from infra.clock import now
 from monitoring.evidence import DetectorEvidence
+from monitoring.policies.decide import decide
+from monitoring.policies.expression import parse
+from monitoring.policies.records import PolicyInput
+from monitoring.policies.rules import PolicyRules
+from monitoring.triage import LabelsSoFar
 
 NASTY = r"class=[/x] of \[red]"
 SEEN = Seen(
@@ -48,6 +53,20 @@ def test_the_evidence_of_each_detector_stands_beside_its_line_and_what_would_cha
     assert "blocks outputs 0 0.0 2.9 nothing yet" in lines
     assert "gross – watching" in lines
     assert "What would change it" in lines
+
+
+def test_what_asks_for_a_retrain_what_it_may_win_and_what_it_costs_is_told():
+    rules = PolicyRules(text="any(harm, labels)", when=parse("any(harm, labels)"), new_labels=200)
+    harmed = PolicyInput(
+        at=now(), action="retrain", words=f"Harm for {NASTY}.", avoidable_error=0.1, avoidable_basis="labels",
+        labels=LabelsSoFar(fresh=150, in_region=150), predictions_per_day=1_200.0,
+    )  # fmt: skip
+
+    said = shown(replace(SEEN, decision=decide(harmed, rules)))
+
+    assert f"  A retrain starts. The verdict is to retrain. Harm for {NASTY}." in said
+    assert "  A retrain may avoid about 120 errors a day (by labels), for about 30 minutes of training (at most" in said
+    assert "  Retrain by labels: 50 more labels." in said
 
 
 def test_one_of_many_looks_is_told_in_short():

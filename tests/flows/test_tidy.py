@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import collect, timetable
+from flows import timetable
+from flows.collecting.from_production import production_examples
+from flows.collecting.images import read_image
+from flows.collecting.snapshot import PRODUCTION
 from flows.pinned import pins
 from flows.tidying import tidy
 from flows.workplace import Workplace
@@ -208,7 +211,7 @@ def test_whoever_needs_an_evicted_image_is_told_that_it_is_not_kept_any_more(pla
     tidy(place, Silent())
 
     with pytest.raises(UserError, match=r"The image images/.* is not kept any more: .*\[retention\]"):
-        collect.read_image(place, Example(image_key(old.sha256), "cat", source=collect.PRODUCTION))
+        read_image(place, Example(image_key(old.sha256), "cat", source=PRODUCTION))
 
 
 def test_a_label_for_an_evicted_image_is_counted_and_breaks_no_retrain(place):
@@ -217,7 +220,7 @@ def test_a_label_for_an_evicted_image_is_counted_and_breaks_no_retrain(place):
     tidy(place, Silent())
     place.log.append_labels("s-9", 1, [(0, Label(old.id, "cat", now()))])
 
-    usable, left_out = collect.production_examples(place, ("cat", "dog"))
+    usable, left_out = production_examples(place, ("cat", "dog"))
 
     assert usable == []
     assert left_out == {"image not kept": 1}

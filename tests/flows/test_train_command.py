@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from flows import cli
-from flows.collect import manifest_examples
+from flows.collecting.from_manifest import manifest_examples
 from flows.overrides import Overrides
 from flows.workplace import open_workplace
 from models.examples import every_role_filled

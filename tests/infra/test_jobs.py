@@ -2,13 +2,26 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from infra import schema
+from infra.clock import now
 from infra.database import writing
-from infra.jobs import claim_job, finish_job, jobs, note_run_dir, open_jobs, queue_job, release_abandoned
+from infra.errors import UserError
+from infra.job_claims import (
+    MOST_ATTEMPTS,
+    SILENT_S,
+    ask_cancel,
+    beat,
+    begin_again,
+    hand_back,
+    release_abandoned,
+    standing,
+)
+from infra.jobs import claim_job, find_job, finish_job, jobs, note_run_dir, open_jobs, queue_job
 from infra.ledger import Ledger
 
 CLAIM = """
@@ -48,15 +61,20 @@ def runner(database_url):
         process.communicate()
 
 
-def claimed_by(engine, job, **facts):
+def claimed_by(engine, job, beat_at=None, **facts):
     """As if the job had been claimed by the process so described."""
     with writing(engine) as connection:
         here = {"host": socket.gethostname(), "pid": os.getpid(), **facts}
         connection.execute(
             schema.jobs.update()
             .where(schema.jobs.c.id == job.id)
-            .values(state="running", evidence={"claimed_by": here})
+            .values(state="running", beat_at=beat_at, evidence={"claimed_by": here})
         )
+
+
+def as_if_dead(engine, job):
+    """As if the machine that claimed the job had fallen silent long ago."""
+    claimed_by(engine, job, host="another-machine", pid=1, born=1.0, beat_at=now() - timedelta(seconds=SILENT_S + 1))
 
 
 def test_a_job_goes_from_queued_to_done(engine):
@@ -90,7 +108,7 @@ def test_while_a_job_is_open_asking_again_gives_that_one(engine):
     assert len(jobs(engine)) == 1
 
 
-@pytest.mark.parametrize("end", ["done", "failed", "refused", "cancelled"])
+@pytest.mark.parametrize("end", ["done", "failed", "refused", "declined", "cancelled"])
 def test_once_a_job_is_over_the_next_one_may_be_asked_for(engine, end):
     first = queue_job(engine, "retrain", "harm")
     claim_job(engine, first.id)
@@ -147,6 +165,139 @@ def test_the_job_of_another_machine_is_left_alone(engine):
 
     assert release_abandoned(engine) == ()
     assert open_jobs(engine)[0].state == "running"
+
+
+def test_the_job_of_another_machine_is_released_once_it_has_given_no_sign_of_life_for_long(engine):
+    job = queue_job(engine, "retrain", "harm")
+    claimed_by(engine, job, host="another-machine", pid=1, born=1.0, beat_at=now() - timedelta(seconds=SILENT_S - 60))
+    while_it_beats = release_abandoned(engine)
+    as_if_dead(engine, job)
+
+    after_it_fell_silent = release_abandoned(engine)
+
+    assert while_it_beats == ()
+    assert [each.id for each in after_it_fell_silent] == [job.id]
+    row = Ledger(engine).rows("jobs")[-1]
+    assert row.kind == "released"
+    assert row.facts["why"].startswith("another-machine has given no sign of life for 18")
+
+
+def test_who_lost_its_claim_changes_nothing_any_more(engine):
+    lost = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    as_if_dead(engine, lost)
+    release_abandoned(engine)
+    mine = claim_job(engine, lost.id)
+
+    late = (
+        beat(engine, lost),
+        note_run_dir(engine, lost.id, "/late", claim=lost.claim),
+        finish_job(engine, lost.id, "done", claim=lost.claim, outcome={"version": 9}),
+        hand_back(engine, lost, "late"),
+        begin_again(engine, lost, "late"),
+        standing(engine, lost),
+    )
+
+    assert late == (False, False, False, False, None, None)
+    assert standing(engine, mine) == mine
+    assert (mine.attempts, mine.claim != lost.claim) == (2, True)
+    assert finish_job(engine, mine.id, "done", claim=mine.claim)
+    assert [row.kind for row in Ledger(engine).rows("jobs")] == ["asked", "released", "done"]
+
+
+def test_a_job_is_closed_once(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+
+    first = finish_job(engine, job.id, "refused", claim=job.claim)
+    again = finish_job(engine, job.id, "failed", claim=job.claim, error="too late")
+
+    assert (first, again, jobs(engine)[0].state) == (True, False, "refused")
+
+
+def test_a_sign_of_life_is_seen(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+
+    assert beat(engine, job)
+
+    assert standing(engine, job).beat_at > job.beat_at
+
+
+def test_a_job_whose_processes_keep_dying_is_given_up_and_says_so(engine):
+    job = queue_job(engine, "retrain", "harm")
+    for _ in range(MOST_ATTEMPTS):
+        claim_job(engine, job.id)
+        as_if_dead(engine, job)
+        released = release_abandoned(engine)
+
+    assert released == ()
+    given_up = jobs(engine)[0]
+    assert (given_up.state, given_up.attempts) == ("failed", 4)
+    assert given_up.error.startswith("given up after 4 attempts, the last of which ended so: another-machine has given")
+
+
+def test_a_job_handed_back_in_good_order_waits_again_and_no_attempt_is_counted(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+
+    assert hand_back(engine, job, "its runner was stopped")
+
+    waiting = jobs(engine)[0]
+    assert (waiting.state, waiting.attempts, waiting.claim) == ("queued", 0, None)
+    assert claim_job(engine, job.id).attempts == 1
+
+
+def test_an_attempt_after_a_fault_is_counted_with_its_reason(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+
+    again = begin_again(engine, job, "the trainer was killed by SIGKILL")
+
+    assert (again.attempts, again.claim, again.state) == (2, job.claim, "running")
+    row = Ledger(engine).rows("jobs")[-1]
+    assert (row.kind, row.facts) == (
+        "retried", {"job": job.id, "attempt": 2, "why": "the trainer was killed by SIGKILL"},
+    )  # fmt: skip
+
+
+def test_cancelling_closes_a_waiting_job_at_once_and_leaves_a_running_one_to_who_runs_it(engine):
+    waiting = ask_cancel(engine, queue_job(engine, "retrain", "harm"), "ada")
+    running = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    asked = ask_cancel(engine, running, "ada")
+    ask_cancel(engine, running, "ada")
+
+    assert (waiting.state, waiting.error) == ("cancelled", "cancelled by ada")
+    assert (asked.state, asked.cancel_asked_at is not None) == ("running", True)
+    assert hand_back(engine, running, "stopped")
+    assert jobs(engine)[0].state == "cancelled"
+    assert [row.kind for row in Ledger(engine).rows("jobs")] == [
+        "asked", "cancelled", "asked", "cancel_asked", "cancelled",
+    ]  # fmt: skip
+
+
+def test_a_cancelled_job_whose_process_died_is_closed_and_not_begun_again(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    ask_cancel(engine, job, "ada")
+    as_if_dead(engine, job)
+
+    assert release_abandoned(engine) == ()
+    assert jobs(engine)[0].state == "cancelled"
+
+
+def test_a_job_that_is_over_is_cancelled_no_more(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    finish_job(engine, job.id, "done", claim=job.claim)
+
+    assert ask_cancel(engine, job, "ada").state == "done"
+
+
+def test_a_job_is_found_by_the_end_of_its_id(engine):
+    one = queue_job(engine, "retrain", "harm")
+    finish_job(engine, one.id, "cancelled")
+    other = queue_job(engine, "retrain", "harm")
+
+    assert find_job(engine, one.id[-6:]).id == one.id
+    assert find_job(engine, other.id).id == other.id
+    with pytest.raises(UserError, match="Several jobs have an id like '0'"):
+        find_job(engine, "0")
+    with pytest.raises(UserError, match="There is no job 'nosuch%'; `kedge jobs` lists them"):
+        find_job(engine, "nosuch%")
 
 
 def test_nothing_is_released_when_nothing_runs(engine):

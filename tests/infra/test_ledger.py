@@ -63,6 +63,29 @@ def test_only_the_newest_rows_on_request(filled):
     assert len(filled.rows("models")) == 5
 
 
+def test_the_newest_rows_of_all_streams_come_in_the_order_of_time(filled):
+    filled.append("jobs", "asked", {"job": "j-1"})
+    filled.append("models", "promoted", {"version": 6})
+
+    assert [each.reference for each in filled.newest(3)] == ["models#5", "jobs#1", "models#6"]
+
+
+def test_rows_are_found_by_what_they_mention(filled):
+    filled.append("models", "promoted", {"number": 3, "version": None})
+    filled.append("models", "put back", {"number": "three"})
+    filled.append("jobs", "asked", {"number": 3})
+
+    assert [each.reference for each in filled.mentioning("models", "number", 3)] == ["models#3", "models#6"]
+    assert filled.mentioning("models", "nothing of the kind", 3) == ()
+
+
+def test_a_long_stream_is_walked_page_by_page(filled, monkeypatch):
+    monkeypatch.setattr("infra.ledger._PAGE_ROWS", 2)
+
+    assert tuple(filled.walk("models")) == filled.rows("models")
+    assert filled.verify("models") is None
+
+
 def test_streams_count_each_for_itself(filled):
     other = filled.append("verdicts", "nothing", {})
 

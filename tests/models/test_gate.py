@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from models.gate import decide
+from models.gate_needs import in_words, needs_of
 from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
 from models.noninferiority import images_needed
 
@@ -251,6 +252,80 @@ def test_a_decision_comes_back_from_json_as_it_was():
     decision = decide(given(pair(300), pair(80, name="recent"), reason="harm"), RULES)
 
     assert GateDecision.from_json(json.loads(json.dumps(decision.to_json(), allow_nan=False))) == decision
+
+
+@pytest.mark.parametrize("reason", ["drift", "harm", "performance", "bias", "schedule, harm"])
+def test_what_was_found_wanting_must_be_proven_to_be_better(reason):
+    assert given(pair(40), reason=reason).gain_required
+
+
+@pytest.mark.parametrize(
+    "reason", ["labels", "schedule", "requested", "manual", "first", "classes", "there was harm in hall 3, drift"]
+)
+def test_other_reasons_and_a_persons_own_words_demand_no_gain(reason):
+    assert not given(pair(40), reason=reason).gain_required
+
+
+def test_a_gain_is_proven_on_labels_drawn_by_chance_alone():
+    # People correct what the champion got wrong: any other model looks better there.
+    candidate, champion = pair(300, loss=0.0, discordance=0.3, accuracy=0.7, name="recent")
+    corrected = tuple(not one for one in champion.right.tolist())
+    only = tuple(np.flatnonzero(corrected).tolist())
+    chosen = candidate.only(np.array(corrected)), champion.only(np.array(corrected))
+
+    fooled = decide(given(pair(4_000), chosen, reason="harm"), RULES)
+    volunteered = tuple(replace(one, by_chance=(False,) * len(only)) for one in chosen)
+    told = decide(given(pair(4_000), volunteered, reason="harm"), RULES)
+
+    assert next(one for one in fooled.checks if one.name == "gain").result == "passed"
+    gain = next(one for one in told.checks if one.name == "gain")
+    assert (gain.result, gain.images) == ("undecided", 0)
+    assert not told.relief
+    assert any("recent images prove no gain: their labels were volunteered" in note for note in told.notes)
+
+
+def test_an_image_labelled_for_one_class_counts_in_its_comparison_and_in_no_other():
+    candidate, champion = pair(2_000)
+    cats = np.flatnonzero(candidate.truth == 0)[:400]
+    asked = tuple("class=cat" if row in set(cats.tolist()) else "" for row in range(2_000))
+
+    decision = decide(given((replace(candidate, asked_for=asked), replace(champion, asked_for=asked))), RULES)
+
+    images = {(one.name, one.group): one.images for one in decision.checks if not one.name.endswith("floor")}
+    assert images["accuracy", "overall"] == 1_600
+    assert images["recall", "class=cat"] == 1_000
+    assert images["false positives", "class=cat"] == images["recall", "class=dog"] == 1_000
+    assert images["calibration", "overall"] == 1_600
+
+
+def test_what_an_undecided_candidate_waits_for_is_told_group_by_group():
+    decision = decide(given(pair(300), pair(80, name="recent"), reason="harm"), RULES)
+
+    needs = {(one.group, one.scope): one.labels for one in needs_of(decision)}
+
+    overall = [one for one in decision.objections if one.group == "overall" and one.scope == "old"]
+    assert needs["overall", "old"] == max(one.needed_labels for one in overall if one.needed_labels)
+    assert needs["overall", "recent"] > 0
+    assert "more labels of any image" in in_words(needs_of(decision))
+    assert needs_of(decide(given(pair(4_000)), RULES)) == ()
+
+
+def test_a_watched_group_is_told_with_how_many_more_labels_it_would_be_judged():
+    candidate, champion = pair(4_000)
+    few = tuple({"camera": "C" if place < 40 else "A"} for place in range(4_000))
+
+    decision = decide(given((replace(candidate, metadata=few), replace(champion, metadata=few))), RULES)
+
+    watched = next(one for one in decision.checks if one.group == "camera=C")
+    assert decision.outcome == "promote"
+    assert watched.needed is not None
+    assert any(f"camera=C (judged with about {watched.needed} more old labels)" in note for note in decision.notes)
+
+
+def test_the_wrong_promotions_of_a_year_are_told():
+    decision = decide(replace(given(pair(4_000)), retrains_per_year=50.0), RULES)
+
+    assert any("at 50 retrains a year, 2.0 a year at worst" in note for note in decision.notes)
 
 
 def random_pair(images: int, loss: float, discordance: float, chance: np.random.Generator) -> tuple[Answers, Answers]:

@@ -119,3 +119,15 @@ def test_bursts_pass_a_loss_equal_to_the_margin_no_more_often_than_single_images
 
     # The specification has 4 to 6 %; two standard errors of 1,000 runs are 1.5 points.
     assert np.mean(passed) <= 0.075
+
+
+def test_a_few_bursts_of_copies_rule_out_no_loss_even_where_none_is_seen():
+    bursts = [str(number // 10) for number in range(300)]
+    right = [True] * 300
+
+    counts, effect = paired_counts(right, right, bursts)
+    alone, _ = paired_counts(right, right)
+
+    assert effect == 10.0
+    assert no_worse(alone, 0.03)
+    assert not no_worse(counts, 0.03)

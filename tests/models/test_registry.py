@@ -80,6 +80,38 @@ def test_a_registered_candidate_is_the_next_version_and_not_yet_champion(registr
     assert registry.champion() is None
 
 
+def test_one_job_registers_one_version_however_often_it_is_begun(registry, candidate):
+    other = registry.register(candidate("a"), reason="harm", parent_version=None, job_id="job-1")
+    first = registry.register(candidate("b"), reason="harm", parent_version=1, job_id="job-2")
+
+    again = registry.register(candidate("c"), reason="harm", parent_version=1, job_id="job-2")
+
+    assert again == first
+    assert [version.version for version in registry.versions()] == [other.version, first.version]
+    assert registry.version_of_job("job-2") == first
+    assert registry.version_of_job("job-3") is None
+    assert registry.version_of_job("") is None
+    assert Ledger(registry.engine).rows("models")[-1].facts["job"] == "job-2"
+
+
+def test_two_processes_that_lost_track_of_each_other_register_one_version_for_their_job(registry, candidate):
+    folders = [candidate(name) for name in "abcd"]
+    made = []
+
+    def register(folder):
+        made.append(registry.register(folder, reason="harm", parent_version=None, job_id="job-1").version)
+
+    threads = [threading.Thread(target=register, args=(folder,)) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(made) == 4
+    assert len(set(made)) == 1
+    assert len(registry.versions()) == 1
+
+
 def test_pages_can_name_the_version_they_are_about(registry, candidate):
     version = registry.register(
         candidate("a"), reason="first", parent_version=None, card_html=lambda number: f"card of {number}",

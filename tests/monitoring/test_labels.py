@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from monitoring.labelling.budget import Counted, budget, pace
-from monitoring.labelling.requests import AUDIT, DISAGREEMENT, DRIFTED, UNCERTAIN
-from monitoring.labels import Budget, Candidates, PlanRules, hashes, plan
+from monitoring.labelling.requests import AUDIT, DISAGREEMENT, DRIFTED, GATE, UNCERTAIN
+from monitoring.labels import Budget, Candidates, PlanRules, Wanted, hashes, plan
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -157,6 +157,22 @@ def test_what_one_stratum_cannot_use_goes_to_the_next():
     assert all(sum(one.facts["drifted"] for one in each) == 3 for each in asked)
 
 
+def test_what_a_candidate_waits_for_comes_first_up_to_what_it_waits_for():
+    given = candidates(2_000)
+    weights = (np.arange(2_000) < 300).astype(float)
+    purposes = [{"version": 2, "group": "class=crow", "scope": "old"} if weight else None for weight in weights]
+    drawn, facts = Counter(), []
+    for number in range(40):
+        asked = plan(replace(given, wanted=Wanted(weights, purposes, 12.0)), Budget(0.02, 60.0), rules(number))
+        drawn.update(one.stratum for one in asked)
+        facts += [one.facts for one in asked if one.stratum == GATE]
+
+    # Some of them the audit draws as well, and those are the audit's.
+    assert drawn[GATE] / 40 == pytest.approx(12 * 0.98, rel=0.12)
+    assert sum(drawn.values()) / 40 == pytest.approx(40 + 60 * 0.98, rel=0.05)
+    assert all(one["gate"] == purposes[0] for one in facts)
+
+
 def test_a_picture_that_comes_again_and_again_is_looked_at_once():
     given = replace(candidates(200), images=["f" * 64] * 200)
     before = replace(rules(), asked_images={"f" * 64: "long-ago"})
@@ -234,7 +250,8 @@ def _asked_by_day(daily: list[int], seed: int) -> list[list]:
             at += timedelta(hours=24 / looks)
             count = (look + 1) * size // looks - look * size // looks
             ids = [f"{number}-{row}" for row in range(count)]
-            columns = {name: getattr(blank, name)[:count] for name in vars(blank) if name != "model_version"}
+            shared = vars(blank).keys() - {"model_version", "wanted"}
+            columns = {name: getattr(blank, name)[:count] for name in shared}
             given = Candidates(model_version=1, **{**columns, "ids": ids, "images": ids})
             fresh = Counted(at, count, 86_400 / looks)
             asked_last_day = sum(one > at - timedelta(days=1) for one in stamps)

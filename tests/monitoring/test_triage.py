@@ -58,7 +58,14 @@ def test_harm_with_enough_labels_retrains():
     assert verdict.action == "retrain"
     assert verdict.starts_retrain
     assert verdict.reasons[0] == "Labelled harm: 35.0% of 120 labelled answers were wrong; up to 11.5% would be fine."
-    assert round(verdict.avoidable_error, 3) == 0.235
+    assert (round(verdict.avoidable_error, 3), verdict.avoidable_basis) == (0.235, "labels")
+
+
+def test_what_one_class_alone_suffers_counts_by_its_share_of_all_answers():
+    owls = DetectorEvidence(HARM, "class=owl", 4.0, 3.6, 10, 0.515, 0.115, 9)
+    harmed = replace(alarmed(owls, labels=LabelsSoFar(fresh=120, in_region=60)), harm_labels=40)
+
+    assert round(decide(harmed, RULES).avoidable_error, 3) == 0.1
 
 
 def test_harm_with_too_few_labels_says_how_many_are_missing():
@@ -212,5 +219,7 @@ def test_a_distance_within_its_limit_asks_nobody():
 def test_a_verdict_is_a_row_that_json_can_hold():
     document = decide(replace(alarmed(DRIFTED), estimated_loss_windows=2), RULES).to_json()
 
-    assert set(document) == {"action", "reasons", "would_change", "starts_retrain", "avoidable_error"}
+    assert set(document) == {
+        "action", "reasons", "would_change", "starts_retrain", "avoidable_error", "avoidable_basis",
+    }  # fmt: skip
     assert json.loads(json.dumps(document))["action"] == "label_first"

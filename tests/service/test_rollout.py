@@ -4,10 +4,13 @@ import json
 import logging
 import time
 
+import numpy as np
+import onnx
 import pytest
 from starlette.testclient import TestClient
 
 from infra.clock import new_id, now
+from infra.files import sha256_of
 from infra.ledger import Ledger
 from models import rollouts
 from models.rollouts import CANARY, SHADOW
@@ -192,6 +195,37 @@ def test_a_trial_with_other_classes_is_refused(place, client):
 
     assert "its classes are not those of the champion" in client.get("/v1/model").json()["trial_error"]
     assert [row.kind for row in Ledger(place.registry.engine).rows("serving")] == ["refused"]
+
+
+def register_wider(place: Place) -> int:
+    """A version that knows one class more: 'blue', the twin of 'dark'."""
+    folder = write_candidate(place.base / "wider", sharpness=4.0)
+    model = onnx.load(folder / "model.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["three" if name == "logits" else name for name in node.output]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1, 2, 0]), "order"))
+    model.graph.node.append(onnx.helper.make_node("Gather", ["three", "order"], ["logits"], axis=1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+    onnx.save(model, folder / "model.onnx")
+    record = json.loads((folder / "artifact.json").read_text())
+    record |= {"classes": [*record["classes"], "blue"], "onnx_sha256": sha256_of(folder / "model.onnx"), "golden": None}
+    (folder / "artifact.json").write_text(json.dumps(record))
+    return place.registry.register(folder, reason="test", parent_version=None).version
+
+
+def test_a_version_that_knows_a_class_more_may_be_shadow_but_answers_no_caller_yet(place, client):
+    version = register_wider(place)
+
+    try_out(place, SHADOW, version)
+    wait_for(lambda: on_trial(client, "shadow"))
+    ask(client)
+    wait_for(lambda: shadows(place))
+    try_out(place, CANARY, version)
+    wait_for(lambda: client.get("/v1/model").json()["trial_error"])
+
+    assert [(one.version, one.label) for one in shadows(place)] == [(version, "light")]
+    assert "its classes are not those of the champion" in client.get("/v1/model").json()["trial_error"]
+    assert ask(client)["model"] == "cards:1"
 
 
 def test_a_trial_ends_and_everything_is_the_champions_again(place, client):

@@ -30,6 +30,7 @@ def test_the_demo_brings_accuracy_back_by_itself_and_leaves_nothing_running(tmp_
     assert result["failed"] == 0
     assert result["version"] == 2
     assert result["alarm_lane"] == "gross"
+    assert result["stages"] == ["shadow", "canary", "promoting", "probation", "done"]
     before = _share(result["old_before"])
     assert _share(result["new_during"]) < before - 0.3, "the new camera hurt, or there was nothing to mend"
     assert _share(result["new_after"]) >= before - 0.10

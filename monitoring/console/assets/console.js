@@ -43,7 +43,7 @@ let tag = "";
 async function refresh() {
   const fresh = document.querySelector(".fresh");
   try {
-    const answer = await fetch("fragment", { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+    const answer = await fetch(document.body.dataset.fragment, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
     if (!answer.ok && answer.status !== 304) throw new Error(`answered ${answer.status}`);
     if (answer.status === 200) {
       tag = answer.headers.get("ETag") || "";

@@ -1,0 +1,1 @@
+"""Classes that the champion lacks: what people labelled with them, and how a model learns them."""

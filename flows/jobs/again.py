@@ -1,0 +1,35 @@
+"""Calling at once for retrains that wait: the next look of the watcher would, too, but may be minutes away."""
+
+from collections.abc import Sequence
+
+from flows.summons import call_for_retrain
+from infra.database import open_database
+from infra.job_claims import release_abandoned
+from infra.jobs import RETRAIN, Job, open_jobs
+from infra.settings import Settings
+
+
+def call_for_the_dead(settings: Settings) -> tuple[str, ...]:
+    """Call for those alone whose process died; one that was stopped in good order has been stopped for a reason."""
+    engine = open_database(settings.storage.database)
+    try:
+        return _call(settings, release_abandoned(engine))
+    finally:
+        engine.dispose()
+
+
+def call_for_all(settings: Settings) -> tuple[str, ...]:
+    """Call for every one that waits."""
+    engine = open_database(settings.storage.database)
+    try:
+        release_abandoned(engine)
+        return _call(settings, [job for job in open_jobs(engine) if job.state == "queued"])
+    finally:
+        engine.dispose()
+
+
+def _call(settings: Settings, waiting: Sequence[Job]) -> tuple[str, ...]:
+    retrains = [job for job in waiting if job.kind == RETRAIN]
+    for job in retrains:
+        call_for_retrain(settings, job.id, job.attempts or 0)
+    return tuple(job.id for job in retrains)

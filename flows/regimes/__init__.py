@@ -1,0 +1,1 @@
+"""Regime memory: worlds come back (night, a season, a camera that was mended), and an earlier version may know them."""

@@ -1,0 +1,208 @@
+"""
+What a rollout's steps do to the world. Every deed may be broken off anywhere and is gone on with by the next look.
+
+What is decided is written before it is done, and what was done is seen in the pointers themselves: a trial, a
+promotion or a way back that stands there already is not made again.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from flows import trials
+from flows.notify import notify
+from flows.promote import settle
+from flows.rollout import observe
+from flows.rollout.plan import (
+    END,
+    MOVE,
+    PROMOTE,
+    WAIT,
+    Observed,
+    RolloutRules,
+    Step,
+    advance,
+    after_promotion,
+    rules_of,
+)
+from flows.workplace import Workplace
+from infra.clock import now
+from infra.errors import UserError
+from models import rollout_runs, rollouts
+from models.registry import Promotion, title_of
+from models.rollout_runs import CANARY, DONE, PROBATION, ROLLED_BACK, SHADOW, STOPPED, RolloutRun, closing
+
+_log = logging.getLogger(__name__)
+_ACTOR = "kedge rollout"
+_TRIALS = (SHADOW, CANARY)
+# Figures for people are written no more often than this.
+_TOLD_EVERY = timedelta(seconds=5)
+
+
+def advance_rollouts(place: Workplace) -> tuple[RolloutRun, ...]:
+    """Take every rollout as far as it goes now, the oldest first; gives those that were open."""
+    return tuple(advance_run(place, run) for run in rollout_runs.open_runs(place.engine, place.settings.project.name))
+
+
+def advance_run(place: Workplace, run: RolloutRun) -> RolloutRun:
+    """One rollout as far as it goes now; another process that is at it too does no harm."""
+    for after in _steps(place, run):
+        run = after
+    return run
+
+
+def stop(place: Workplace, run: RolloutRun, *, actor: str, reason: str) -> RolloutRun:
+    """
+    End a rollout by hand: what is on trial answers nobody any more; a champion on probation stays champion.
+
+    Raises:
+        UserError: it ended meanwhile.
+    """
+    end = DONE if run.stage == PROBATION else STOPPED
+    decided = rollout_runs.move(place.engine, run, closing(run, end, f"{actor} ended it: {reason}"), "closing")
+    if decided is None:
+        raise UserError(f"The rollout of version {run.version} took a step meanwhile. `kedge rollout` shows it.")
+    return advance_run(place, decided)
+
+
+def _steps(place: Workplace, run: RolloutRun) -> Iterator[RolloutRun]:
+    """The run after each step, until it is over, has to wait, or somebody else took a step."""
+    rules = rules_of(place.settings.rollout)
+    while run.is_open:
+        if run.facts.closing:
+            after = _close(place, run)
+        elif run.stage in _TRIALS and not run.facts.counted_from:
+            after = _begin_trial(place, run, rules)
+        else:
+            seen = observe.observe(place, run, rules)
+            step = advance(run, seen, rules)
+            if step.deed == WAIT:
+                yield _told(place, run, seen, step)
+                return
+            after = _promote(place, run, rules) if step.deed == PROMOTE else _written(place, run, seen, step)
+        if after is None:
+            return
+        yield (run := after)
+
+
+def _written(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> RolloutRun | None:
+    """The next stage, or the decision to end."""
+    facts = replace(run.facts, seen=observe.shown(seen))
+    if step.deed == END:
+        decided = closing(replace(run, facts=facts), step.stage, step.words)
+        return rollout_runs.move(place.engine, run, decided, "closing")
+    assert step.deed == MOVE, step.deed
+    return _moved(place, replace(run, facts=facts), step)
+
+
+def _moved(place: Workplace, run: RolloutRun, step: Step) -> RolloutRun | None:
+    facts = replace(run.facts, counted_from="", refused_at="")
+    after = replace(run, stage=step.stage, stage_since=now(), words=step.words, facts=facts)
+    return rollout_runs.move(place.engine, run, after, step.stage)
+
+
+def _told(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> RolloutRun:
+    """What was seen, for people, and since when a worker refuses; no step of the rollout."""
+    refused_at = (run.facts.refused_at or seen.at.isoformat()) if seen.refusal else ""
+    facts = replace(run.facts, seen=observe.shown(seen), refused_at=refused_at)
+    before = datetime.fromisoformat(run.facts.seen["at"]) if run.facts.seen else None
+    if step.words == run.words and refused_at == run.facts.refused_at and before and seen.at - before < _TOLD_EVERY:
+        return run
+    return rollout_runs.move(place.engine, run, replace(run, words=step.words, facts=facts), "") or run
+
+
+def _begin_trial(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutRun | None:
+    """Put it on trial everywhere; what was on trial before of this rollout, and broken off, is begun anew."""
+    reason = f"rollout {run.sequence}: {run.words}"
+    share = rules.canary_share if run.stage == CANARY else 1.0
+    try:
+        if run.stage == CANARY:
+            _end_trial(place, run, SHADOW, "goes on as canary")
+        trial = trials.start(place, run.stage, run.version, share=share, actor=_ACTOR, reason=reason)
+    except UserError as error:
+        return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
+    words = f"on trial as {run.stage}, at {trial.workers} serving worker(s)"
+    facts = replace(run.facts, counted_from=now().isoformat())
+    written = rollout_runs.move(place.engine, run, replace(run, facts=facts, words=words), "on trial")
+    if written is None and _is_ending(rollout_runs.run_of(place.engine, run.name, run.sequence)):
+        # While the workers were waited for somebody ended the rollout: nothing of it may stay.
+        _end_trial(place, run, run.stage, "its rollout was ended")
+    return written
+
+
+def _is_ending(run: RolloutRun) -> bool:
+    return bool(run.facts.closing) or not run.is_open
+
+
+def _promote(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutRun | None:
+    """Make it champion, once, and wait until every worker answers with it."""
+    promotion = _own_promotion(place, run)
+    if promotion is None:
+        reason = f"{run.reason}; {run.words}" if run.champion_version is not None else run.reason
+        promotion = place.registry.promote_over(run.version, run.champion_version, actor=_ACTOR, reason=reason)
+    if promotion is None:
+        # Somebody moved the pointer between the look and the deed; the next look says what that means.
+        return run
+    try:
+        settled = settle(place, promotion)
+    except UserError as error:
+        return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
+    step = after_promotion(settled.workers, rules)
+    if step.deed == END:
+        return rollout_runs.move(place.engine, run, closing(run, step.stage, step.words), "closing")
+    return _moved(place, run, step)
+
+
+def _own_promotion(place: Workplace, run: RolloutRun) -> Promotion | None:
+    """The promotion that stands in the history already, where it is the last move of the pointer."""
+    last = place.registry.history()[-1:]
+    return next((one for one in last if one.version == run.version and one.changed_at >= run.started_at), None)
+
+
+def _close(place: Workplace, run: RolloutRun) -> RolloutRun | None:
+    """Do what the end demands, and only then be over; people are told by whoever wrote it."""
+    end, words = run.facts.closing, run.words
+    try:
+        if end == ROLLED_BACK:
+            words = _send_back(place, run)
+        elif end != DONE or run.stage in _TRIALS:
+            for alias in _TRIALS:
+                _end_trial(place, run, alias, words)
+    except UserError as error:
+        # It is as far as it can be; that a worker would not follow is for people to know, not to be repeated.
+        end, words = (STOPPED if end == ROLLED_BACK else end), f"{words}; but {error}"
+    facts = replace(run.facts, closing="")
+    at = now()
+    over = replace(run, stage=end, stage_since=at, ended_at=at, words=words, facts=facts)
+    written = rollout_runs.move(place.engine, run, over, end)
+    if written is not None:
+        said = f"The rollout of {title_of(run.name, run.version)} is {_WORDS[end]}: {words}"
+        notify(place.settings, f"rollout_{end}", said, {"version": run.version, "rollout": run.sequence})
+    return written
+
+
+_WORDS = {DONE: "done", STOPPED: "stopped", ROLLED_BACK: "rolled back", "expired": "given up"}
+
+
+def _send_back(place: Workplace, run: RolloutRun) -> str:
+    """Back to the champion before, once, and until every worker answers with it."""
+    if place.registry.champion_version() == run.version:
+        promotion = place.registry.send_back(run.version, actor=_ACTOR, reason=run.words)
+        if promotion is None and place.registry.champion_version() == run.version:
+            raise UserError("no version was champion before, so it stays: `kedge promote N` chooses another")
+    last = place.registry.history()[-1]
+    if last.version == run.version or last.reason != run.words:
+        return run.words  # somebody else has moved the pointer: it is theirs to wait for
+    settled = settle(place, last)
+    return f"{run.words}; {title_of(run.name, last.version)} answers again, {_heard(settled.workers, settled.seconds)}"
+
+
+def _heard(workers: int, seconds: float) -> str:
+    return f"at {workers} serving worker(s) after {seconds:.2f} s" if workers else "as soon as anybody serves"
+
+
+def _end_trial(place: Workplace, run: RolloutRun, alias: str, reason: str) -> None:
+    running = {one.alias: one for one in rollouts.running(place.engine, run.name)}.get(alias)
+    if running is not None and running.version == run.version:
+        trials.end(place, alias, actor=_ACTOR, reason=reason)

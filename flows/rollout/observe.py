@@ -1,0 +1,113 @@
+"""What a rollout's next step is decided by: the pointers, the workers, and what the log says of the version."""
+
+from datetime import datetime
+from typing import Any
+
+from flows.kept_labels import champion_classes
+from flows.rollout.plan import Observed, RolloutRules, agreement_floor
+from flows.workplace import Workplace
+from infra.clock import now
+from infra.workers import live_workers
+from models import rollouts
+from models.registry import Promotion
+from models.rollout_runs import PROBATION, SHADOW, RolloutRun
+from monitoring.reference.profile import load_profile
+from monitoring.subgroups.rows import drawn_ids
+from monitoring.trial_evidence import (
+    Beside,
+    ProbationEvidence,
+    TrialEvidence,
+    canary_evidence,
+    probation_evidence,
+    shadow_evidence,
+)
+
+
+def observe(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Observed:
+    """One look at everything that an open rollout depends on."""
+    history = place.registry.history()
+    champion = place.registry.champion_version()
+    share = _share(place, run)
+    return Observed(
+        at=now(),
+        champion=champion,
+        champion_words=_words(history[-1]) if history else "",
+        went_back=_went_back(history),
+        was_promoted=any(one.version == run.version and one.changed_at >= run.started_at for one in history),
+        share=share,
+        trial=None if share is None else _trial(place, run, rules, share),
+        probation=_probation(place, run, history) if run.stage == PROBATION and champion == run.version else None,
+        refusal=_refusal(place, run),
+    )
+
+
+def shown(seen: Observed) -> dict[str, Any]:
+    """What was seen, as JSON for people."""
+    return {
+        "at": seen.at.isoformat(),
+        "trial": None if seen.trial is None else seen.trial.to_json(),
+        "probation": None if seen.probation is None else seen.probation.to_json(),
+        "refusal": seen.refusal,
+    }
+
+
+def _words(promotion: Promotion) -> str:
+    return f"{promotion.actor}, {promotion.reason}"
+
+
+def _went_back(history: tuple[Promotion, ...]) -> bool:
+    """Whether the last move undid the one before it: a rollback, or a pointer that was put back."""
+    return len(history) > 1 and history[-1].version == history[-2].previous_version
+
+
+def _share(place: Workplace, run: RolloutRun) -> float | None:
+    for one in rollouts.running(place.engine, run.name):
+        if one.alias == run.stage and one.version == run.version:
+            return one.share
+    return None
+
+
+def _trial(place: Workplace, run: RolloutRun, rules: RolloutRules, share: float) -> TrialEvidence | None:
+    if run.champion_version is None or not run.facts.counted_from:
+        return None
+    since = datetime.fromisoformat(run.facts.counted_from)
+    beside = _beside(place, run, since, share, agreement_floor(run, rules))
+    return shadow_evidence(place.log, beside) if run.stage == SHADOW else canary_evidence(place.log, beside)
+
+
+def _probation(place: Workplace, run: RolloutRun, history: tuple[Promotion, ...]) -> ProbationEvidence:
+    since = history[-1].changed_at
+    profile = load_profile(place.engine, place.objects, run.name, run.version)
+    return probation_evidence(
+        place.log,
+        profile,
+        _beside(place, run, since, 1.0, 0.0),
+        harm_tolerance=place.settings.monitor.harm_tolerance,
+        group=place.settings.data.group,
+    )
+
+
+def _beside(place: Workplace, run: RolloutRun, since: datetime, share: float, floor: float) -> Beside:
+    random = place.settings.monitor.feedback_is_random
+    asked = {} if random else drawn_ids(place.engine, run.name)
+    return Beside(
+        champion=run.champion_version or 0,
+        version=run.version,
+        since=since,
+        share=share,
+        subgroups=place.settings.data.subgroups,
+        classes=champion_classes(place) or (),
+        drawn=None if random else [one for one, in_audit in asked.items() if in_audit],
+        floor=floor,
+    )
+
+
+def _refusal(place: Workplace, run: RolloutRun) -> str:
+    """What a live worker says against the version, as service.live_model words it; "" = nothing."""
+    began = f"version {run.version} was refused"
+    for worker in live_workers(place.engine, run.name):
+        said = worker.error if run.stage == PROBATION else worker.rollout_error
+        # What a worker said before the stage began is about another try.
+        if (said or "").startswith(began) and worker.seen_at >= run.stage_since:
+            return f"worker {worker.pid} on {worker.host} refuses it: {said}"
+    return ""

@@ -1,0 +1,65 @@
+"""The labels that would decide: how many, of which class or subgroup, from the old world or the new one. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.gate_records import ALL, OLD, RECENT, UNDECIDED, GateDecision
+
+OVERALL = "overall"
+_FALSE_POSITIVES = "false positives"
+
+
+@dataclass(frozen=True)
+class LabelNeed:
+    """
+    Labels of judge images that a decision waits for.
+
+    Attributes:
+        group: "overall" (any image), "class=7", "camera=A" or "camera=A, site=B".
+        scope: "old": like what the champion was made for; "recent": as they come.
+        labels: How many.
+    """
+
+    group: str
+    scope: str
+    labels: int
+
+
+def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
+    """
+    What an undecided candidate waits for, groups first, the largest need of each first; empty for any other.
+
+    One label serves every check that its image belongs to, so of several needs of a group the largest counts.
+    """
+    if decision.outcome != UNDECIDED:
+        return ()
+    most: dict[tuple[str, str], int] = {}
+    for one in decision.objections:
+        if one.outcome == UNDECIDED and one.needed_labels:
+            # False positives of a class are seen on images of all the others.
+            group = OVERALL if one.check == _FALSE_POSITIVES else one.group
+            key = group, RECENT if one.scope == ALL else one.scope
+            most[key] = max(one.needed_labels, most.get(key, 0))
+    found = [LabelNeed(group, scope, labels) for (group, scope), labels in most.items()]
+    return tuple(sorted(found, key=lambda one: (one.group == OVERALL, one.scope != OLD, -one.labels, one.group)))
+
+
+def in_words(needs: Sequence[LabelNeed]) -> str:
+    """The needs as one phrase: "120 more labels of class 7, 300 more of any image"."""
+    parts = []
+    for number, one in enumerate(needs):
+        labels = f"{one.labels} more{'' if number else ' labels'}"
+        world = "" if one.scope == RECENT else ", from where nothing has changed"
+        parts.append(f"{labels} of {_of(one.group)}{world}")
+    return "; ".join(parts)
+
+
+def needs_from_json(gate: Mapping[str, Any] | None) -> tuple[LabelNeed, ...]:
+    """As `needs_of`, from a version's row; empty where it was never judged."""
+    undecided = gate is not None and gate.get("outcome") == UNDECIDED
+    return needs_of(GateDecision.from_json(gate)) if gate is not None and undecided else ()
+
+
+def _of(group: str) -> str:
+    return "any image" if group == OVERALL else group.replace("=", " ")

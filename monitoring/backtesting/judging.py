@@ -1,0 +1,78 @@
+"""Whether a replayed retrain would have been let through: by the gate, by a guard, or by nobody."""
+
+from dataclasses import dataclass, field
+
+from models import noninferiority
+from models.gate import decide
+from models.gate_records import PROMOTE, Answers, ArtifactFacts, GateInput, GateRules
+from monitoring.backtesting.replayed_model import JudgeRows, ReplayedModel, answers_of
+from monitoring.backtesting.stream import Stream
+
+GATE, GUARD, NOBODY = "gate", "guard", "nobody"
+JUDGES = (GATE, GUARD, NOBODY)
+
+_LEVEL = 0.05
+# A head has no file whose size, speed or licence could be objected to.
+_NO_FILE = ArtifactFacts(latency_ms=0.0, size_mb=0.0, licence="none", parity_ok=True)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """
+    Who judges.
+
+    Attributes:
+        judge: "gate" is production's, with its rules; "guard" refuses only what is surely worse than the champion, on
+            old or on recent images; "nobody" lets everything through.
+    """
+
+    judge: str = GUARD
+    rules: GateRules = field(default_factory=GateRules)
+    subgroups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whether the candidate answers from now on, and why, in words."""
+
+    promoted: bool
+    words: str
+
+
+def judge(
+    stream: Stream, champion: ReplayedModel, candidate: ReplayedModel, rows: JudgeRows, reason: str, judging: Judging
+) -> Judged:
+    """Both answer the same images, none of which taught either."""
+    if judging.judge == NOBODY:
+        return Judged(True, "promoted unjudged")
+    pairs = [
+        (answers_of(stream, candidate, some), answers_of(stream, champion, some)) for some in (rows.old, rows.recent)
+    ]
+    if judging.judge == GUARD:
+        return _guarded(pairs)
+    (candidate_old, champion_old), (candidate_recent, champion_recent) = pairs
+    has_recent = candidate_recent.images > 0
+    decision = decide(
+        GateInput(
+            reason=reason,
+            artifact=_NO_FILE,
+            candidate_old=candidate_old,
+            champion_old=champion_old,
+            candidate_recent=candidate_recent if has_recent else None,
+            champion_recent=champion_recent if has_recent else None,
+            subgroups=judging.subgroups,
+        ),
+        judging.rules,
+    )
+    promoted = decision.outcome == PROMOTE or decision.relief
+    return Judged(promoted, " ".join(decision.words()))
+
+
+def _guarded(pairs: list[tuple[Answers, Answers]]) -> Judged:
+    for scope, (candidate, champion) in zip(("old", "recent"), pairs, strict=True):
+        counts, _ = noninferiority.paired_counts(champion.right, candidate.right, candidate.groups)
+        if candidate.images and noninferiority.lower_bound(counts, _LEVEL) > 0:
+            points = 100 * counts.loss
+            return Judged(False, f"surely worse on {candidate.images} {scope} images, by {points:.1f} points")
+    images = sum(candidate.images for candidate, _ in pairs)
+    return Judged(True, f"not surely worse on {images} images that judge")

@@ -1,0 +1,120 @@
+"""
+Real models that differ as a test wants: each reads one channel of a card, and each channel errs as often as is wanted.
+
+A card's red, green and blue are three opinions of what it is: 0 = dark, 255 = light, 128 = grey. A model that reads red
+is right where red says the truth.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from flows.collecting.snapshot import Snapshot
+from flows.workplace import Workplace, open_workplace
+from infra.files import sha256_of
+from models.artifact import Artifact, Lineage, Parity, write_artifact
+from models.examples import Example
+from models.golden import golden_of
+from models.images import Preprocessing
+from models.registry import ModelVersion
+from models.runtime import Graph, Runtime
+
+TWO, THREE = ("dark", "light"), ("dark", "grey", "light")
+_LEVELS = {"dark": 0, "grey": 128, "light": 255}
+_SIZE = 8
+
+
+def reader(folder: Path, channel: int, classes: Sequence[str] = TWO, mark: float = 0.0) -> Path:
+    """A candidate folder whose model reads one channel; `mark` makes its bytes its own and changes no answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = np.zeros((3, len(classes)), dtype=np.float32)
+    weights[channel] = [{"dark": -8.0, "grey": 0.0, "light": 8.0}[name] for name in classes]
+    bias = np.array([4.0 if name == "grey" else 0.0 for name in classes], dtype=np.float32) + np.float32(mark)
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["embedding"], axis=1),
+            helper.make_node("MatMul", ["embedding", "weights"], ["weighted"]),
+            helper.make_node("Add", ["weighted", "bias"], ["logits"]),
+        ],
+        "opinion",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, _SIZE, _SIZE])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", len(classes)]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3]),
+        ],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, folder / "model.onnx")
+    (folder / "model.safetensors").write_bytes(f"channel {channel}, {mark}".encode())
+    artifact = Artifact(
+        name="cards",
+        classes=tuple(classes),
+        preprocessing=Preprocessing(_SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        temperature=1.0,
+        embedding_size=3,
+        backbone="none",
+        options={},
+        onnx_sha256=sha256_of(folder / "model.onnx"),
+        onnx_bytes=(folder / "model.onnx").stat().st_size,
+        weights_sha256=sha256_of(folder / "model.safetensors"),
+        licence="none",
+        lineage=Lineage(None, "test", "", "2026-11-20T00:00:00+00:00", 0, "scratch"),
+        parity=Parity(0.0, 0.0, same_answers=True, batches=(1, 7, 64)),
+    )
+    golden = golden_of(Runtime(artifact, Graph.open(folder / "model.onnx")))
+    write_artifact(replace(artifact, golden=golden), folder)
+    return folder
+
+
+def card(opinions: Sequence[str], number: int = 0) -> bytes:
+    """A card with an opinion in each channel; a faint pattern makes each number a picture of its own."""
+    levels = np.array([_LEVELS[one] for one in opinions], dtype=np.int64)
+    pattern = np.random.default_rng(number).integers(-6, 7, (_SIZE, _SIZE, 3))
+    pixels = np.clip(levels + pattern, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def cards(
+    folder: Path, images: int, wrong: Sequence[float], classes: Sequence[str] = TWO, seed: int = 0
+) -> tuple[Example, ...]:
+    """Judge images of the manifest; `wrong`: of each channel, the share in which its opinion is another's."""
+    chance = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number in range(images):
+        truth = classes[number % len(classes)]
+        others = [name for name in classes if name != truth]
+        opinions = [others[int(chance.integers(len(others)))] if chance.random() < share else truth for share in wrong]
+        path = folder / f"{seed}-{number}.png"
+        path.write_bytes(card(opinions, 10_000 * seed + number))
+        found.append(Example(path, truth, "judge", group=path.name))
+    return tuple(found)
+
+
+def judged_on(old: Sequence[Example], recent: Sequence[Example] = (), classes: Sequence[str] = TWO) -> Snapshot:
+    """A snapshot that only judges."""
+    return Snapshot(tuple(classes), (), (), tuple(old), tuple(recent), {}, "")
+
+
+def open_project(folder: Path, settings: str = "") -> Workplace:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kedge.toml").write_text(f'[project]\nname = "cards"\n{settings}')
+    return open_workplace(folder)
+
+
+def registered(place: Workplace, candidate: Path, *, promoted: bool = True, **facts: object) -> ModelVersion:
+    version = place.registry.register(candidate, reason="test", parent_version=None, **facts)  # type: ignore[arg-type]
+    if promoted:
+        place.registry.promote(version.version, actor="test", reason="test")
+    return place.registry.version(version.version)
