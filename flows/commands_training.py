@@ -66,6 +66,8 @@ def data(
     from flows.overrides import Overrides
     from flows.telling import on_terminal
 
+    if out is not None and snapshot is None:
+        raise typer.BadParameter("--out goes with --snapshot")
     place = terminal.place(Overrides(data=manifest))
     if snapshot is not None:
         _snapshot(place, snapshot, out, as_json=as_json)
@@ -202,7 +204,7 @@ def retrain(
     as_json: Json = False,
 ) -> None:
     """
-    Fine-tune a successor from the champion on old and newly labelled images; promote it if the gate agrees.
+    Fine-tune a successor from the champion on old and newly labelled images; send it out if the gate agrees.
 
     An earlier version that surely knows the new images better returns instead, unless trigger.regimes is off.
 

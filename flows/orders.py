@@ -50,6 +50,7 @@ class Outcome:
             trained) or "archived" (an earlier version fits and passed the gate, so nothing was trained).
         words: What came of it, where nothing was trained.
         champion_version: The champion that it was compared with; None without one.
+        rollout_words: How far it is on its way to the callers; "" where it was not sent out.
     """
 
     version: ModelVersion
@@ -62,6 +63,7 @@ class Outcome:
     state: str = CANDIDATE
     words: str = ""
     champion_version: int | None = None
+    rollout_words: str = ""
 
     @property
     def refused(self) -> bool:

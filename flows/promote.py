@@ -8,7 +8,7 @@ from flows.serving_place import Serving
 from infra.errors import UserError
 from infra.workers import live_workers
 from models import rollouts
-from models.registry import Promotion
+from models.registry import Promotion, title_of
 
 _POLL_S = 0.1
 
@@ -49,17 +49,27 @@ def roll_back(place: Serving, *, actor: str, reason: str, wait_s: float = 30.0) 
     return _roll_out(place, lambda: place.registry.rollback(actor=actor, reason=reason), wait_s)
 
 
-def settle(place: Serving, promotion: Promotion, wait_s: float = 30.0, begun: float | None = None) -> Rollout:
+def settle(
+    place: Serving, promotion: Promotion, wait_s: float = 30.0, begun: float | None = None, *, keep: bool = False
+) -> Rollout:
     """
     Wait until every worker follows a pointer that has moved, and end the trials of the version; may be repeated.
 
-    begun: Monotonic second of the move; None = now.
+    Args:
+        place: Where it moved.
+        promotion: The move.
+        wait_s: Seconds that the workers have.
+        begun: Monotonic second of the move; None = now.
+        keep: Where a worker does not follow, the pointer stays all the same: for a way back from harm.
 
     Raises:
-        UserError: a worker refused the version or did not take it in time; the pointer is put back.
+        UserError: a worker refused the version or did not take it in time; unless kept, the pointer is put back.
     """
     started = time.monotonic() if begun is None else begun
     problem = _wait_for_workers(place, promotion.version, started + wait_s)
+    if problem is not None and keep:
+        title = title_of(place.settings.project.name, promotion.version)
+        raise UserError(f"{title} is champion again, but not everywhere: {problem}")
     if problem is not None:
         _put_back(place, promotion, problem)
     # Nothing is compared with itself.

@@ -67,6 +67,9 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
     except UserError as error:
         notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error}", {"job": job.id})
         return JobOutcome(job.id, "failed", str(error))
+    except Exception as error:
+        notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error!r}", {"job": job.id})
+        raise
     words = _words(outcome)
     notify(settings, "retrain_done", words, {"job": job.id, "version": str(outcome.version.version)})
     return JobOutcome(job.id, _state(outcome), words, outcome)
@@ -83,9 +86,14 @@ def retrain_here(place: Workplace, reason: str, teller: Teller, *, forecast: boo
     """
     check_champion(place)
     release_abandoned(place.engine)
+    waiting = {one.id for one in open_jobs(place.engine)}
     job = claim_job(place.engine, queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast)).id)
     if job is None:
         raise UserError("Another training job is running; wait for it: `kedge jobs` shows it.")
+    if job.id in waiting:
+        teller.warn(
+            f"Job {job.id} waited already, for {job.reason}: it is done now, and your reason and options are not."
+        )
     try:
         return _do(place, job, teller)
     except Stopped as stop:
@@ -128,7 +136,8 @@ def _once(place: Workplace, job: Job, keeper: Keeper, teller: Teller) -> Outcome
     with keeper.undisturbed():
         if sent is not None or (outcome.state != DECLINED and outcome.version.state != "refused"):
             sent = _send_out(place, job, outcome)
-            outcome = replace(outcome, promoted=sent.promoted, version=place.registry.version(sent.version))
+            version = place.registry.version(sent.version)
+            outcome = replace(outcome, promoted=sent.promoted, version=version, rollout_words=sent.words)
         finish_job(place.engine, job.id, _state(outcome), claim=job.claim, outcome=_facts(outcome, sent))
     return outcome
 
@@ -142,7 +151,7 @@ def _made(place: Workplace, job: Job, teller: Teller) -> Outcome:
     wider = tuple(evidence.get("classes", ()))
     order = Order(SUCCESSOR, job.reason, _run_dir(place, job), shift, job.id, forecast, wider)
     outcome = make_candidate(place, order, teller)
-    if outcome.state != DECLINED:
+    if outcome.state != DECLINED and outcome.version.state != "refused":
         _check_parent(place, outcome.version.title, outcome.champion_version)
     return outcome
 

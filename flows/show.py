@@ -173,10 +173,10 @@ def _retrain(status: Status) -> RenderableType:
     if job is None:
         return "none yet"
     words = f"{job.kind} for {job.reason}: {job.state}, asked {ago(job.created_at)}"
-    if job.outcome:
-        words += (
-            f"; version {job.outcome.get('version')} {'promoted' if job.outcome.get('promoted') else 'not promoted'}"
-        )
+    came = job.outcome or {}
+    if came.get("version") is not None:
+        sent = f"rollout {came['rollout']}: `kedge rollout`" if came.get("rollout") else "not promoted"
+        words += f"; version {came['version']}, {'promoted' if came.get('promoted') else sent}"
     return words + (f"\n{job.error}" if job.error else "")
 
 

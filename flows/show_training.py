@@ -60,7 +60,13 @@ def next_step(outcome: Outcome) -> tuple[str, str]:
         return f"Version {number} is champion. `kedge up` serves it.", "bold green"
     if outcome.refused:
         return f"Version {number} was refused and is kept; `kedge promote {number}` overrules.", "bold red"
-    return f"Version {number} is registered; `kedge promote {number}` makes it champion.", "bold"
+    if outcome.rollout_words:
+        words = (
+            f"Version {number} is on its way to the callers: {outcome.rollout_words}. `kedge rollout` shows how far; "
+            f"it goes on while `kedge up` runs. `kedge rollout start {number} --from promoting` skips the trial."
+        )
+        return words, "bold"
+    return f"Version {number} is registered; `kedge rollout start {number}` sends it to the callers.", "bold"
 
 
 def show_decision(console: Console, decision: GateDecision) -> None:

@@ -279,7 +279,9 @@ class RolloutSettings:
     )
     canary_share: float = _field(0.1, "that share, over 0 and up to 1", least=0.001, most=1)
     most_stage_minutes: float = _field(
-        1440.0, "minutes after which a shadow or canary without enough traffic is given up", least=0.01
+        1440.0,
+        "minutes from the first image until a shadow or canary goes on with 30 answers, or ends",
+        least=0.01,
     )
     least_agreement: float = _field(
         0.5,

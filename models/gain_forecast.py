@@ -21,6 +21,8 @@ _POWER = 0.9
 _MOST_IMAGES = 3_000  # exact chances of more take minutes, and more than these are always enough to see what matters
 _CEILING, _TRIAL = "Even a candidate that were always right", "A tenth of the training"
 
+_HOW = "`kedge labels next` asks by chance; monitor.feedback_is_random = true says that every label is random."
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -104,7 +106,7 @@ def _needed(proof: Proof, discordance: float, hopeful: float, effect: float) -> 
 def _words(found: GainForecast, proof: Proof, who: str) -> str:
     if proof.images == 0:
         more = f" About {found.needed} of them are needed." if found.needed else ""
-        return f"No recent judge image can prove a gain: only labels drawn by chance do, and none judges.{more}"
+        return f"No recent judge image can prove a gain: only labels drawn by chance do, and none judges.{more} {_HOW}"
     if who == _CEILING:
         seen = f"{who} would gain {_points(found.gain)} on {found.images} fresh images"
     else:

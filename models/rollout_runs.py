@@ -15,7 +15,6 @@ from infra.ledger import append_within
 SHADOW, CANARY, PROMOTING, PROBATION = "shadow", "canary", "promoting", "probation"
 DONE, STOPPED, ROLLED_BACK, EXPIRED = "done", "stopped", "rolled_back", "expired"
 OPEN = (SHADOW, CANARY, PROMOTING, PROBATION)
-ENDS = (DONE, STOPPED, ROLLED_BACK, EXPIRED)
 
 STREAM = "rollouts"  # of the ledger
 _table = schema.rollout_runs

@@ -10,6 +10,7 @@ import polars as pl
 from models.intervals import wilson
 from monitoring.comparison import FEW, GroupComparison, compare_canary, compare_shadow
 from monitoring.guards import Guard, guard
+from monitoring.log.kin import kin_of
 from monitoring.log.trials import answer_rows, shadow_rows
 from monitoring.prediction_log import PredictionLog
 from monitoring.reference.profile import ReferenceProfile
@@ -90,6 +91,7 @@ class Beside:
         classes: Labels of any other are of no use.
         drawn: Predictions whose labels were drawn by chance; None = every label is, as the settings declare.
         floor: Share of answers that have to be the champion's, 0..1.
+        asked: Predictions whose labels were asked for, where not every label is random.
     """
 
     champion: int
@@ -100,6 +102,7 @@ class Beside:
     classes: Collection[str]
     drawn: Collection[str] | None
     floor: float
+    asked: Collection[str] = ()
 
 
 def shadow_evidence(log: PredictionLog, beside: Beside) -> TrialEvidence:
@@ -129,8 +132,8 @@ def canary_evidence(log: PredictionLog, beside: Beside) -> TrialEvidence:
     """
     Answers of the two to different images, drawn by chance, in one and the same time.
 
-    Any label counts here: who gives it does not know which of the two has answered, so that what is noticed and what
-    is not is noticed alike.
+    Labels count that people give of their own accord: they do not know which of the two has answered, so that what is
+    noticed and what is not is noticed alike. Those that were asked for are the champion's alone, and mostly its doubts.
     """
     rows = answer_rows(log, (beside.champion, beside.version), beside.since, beside.classes)
     compared = compare_canary(rows, beside.champion, beside.version, beside.subgroups)
@@ -139,7 +142,8 @@ def canary_evidence(log: PredictionLog, beside: Beside) -> TrialEvidence:
     if rows is not None and rows.height:
         ordered = rows.sort("at", "id")
         tried = (ordered["model_version"] == beside.version).to_list()
-        known = rows.filter(pl.col("true_label").is_not_null()).sort("label_sequence", "id")
+        volunteered = pl.col("true_label").is_not_null() & ~pl.col("id").is_in(list(beside.asked))
+        known = rows.filter(volunteered).sort("label_sequence", "id")
         of_trial = (known["model_version"] == beside.version).to_list()
         wrong = (known["label"] != known["true_label"]).cast(pl.Float64).to_list()
         labelled = sum(of_trial)
@@ -198,13 +202,10 @@ def _own_labels(log: PredictionLog, beside: Beside, group: str) -> tuple[list[fl
 
 
 def _errors_of(frame: pl.DataFrame, group: str) -> list[float]:
-    kin = pl.col("image_sha256").fill_null(pl.col("id"))
-    if group:
-        session = pl.col("metadata").str.json_path_match(f"$['{group}']")
-        minute = pl.col("at").dt.truncate("1m").cast(pl.String)
-        kin = pl.when(session.is_not_null() & (session != "")).then(session + minute).otherwise(kin)
     wrong = (pl.col("label") != pl.col("true_label")).cast(pl.Float64)
-    grouped = frame.with_columns(kin=kin, wrong=wrong).group_by("kin", maintain_order=True).agg(pl.col("wrong").mean())
+    grouped = (
+        frame.with_columns(kin_of(group), wrong=wrong).group_by("kin", maintain_order=True).agg(pl.col("wrong").mean())
+    )
     return grouped["wrong"].to_list()
 
 

@@ -28,7 +28,7 @@ def excluded_images(place: Workplace) -> frozenset[Path | str]:
     if not path.is_file():
         raise UserError(
             f"data.exclude names {path}, which is not there. Expected a CSV file with a column image; "
-            '`kedge data --label-errors --out FILE` writes one, and "" excludes nothing.'
+            '`kedge data --label-errors` writes one, suspects.csv, and "" excludes nothing.'
         )
     manifest = place.settings.data.manifest
     folder = manifest if manifest.is_dir() else manifest.parent

@@ -34,7 +34,7 @@ def show_gate(console: Console, version: ModelVersion, decision: GateDecision, w
     if waits and all(one.enough for one in waits):
         console.print(f"`kedge judge {version.version}` reads once more.", style="bold")
     elif decision.outcome == PROMOTE and version.state == "registered":
-        console.print(f"`kedge promote {version.version}` makes it champion.", style="bold")
+        console.print(f"`kedge rollout start {version.version}` sends it to the callers.", style="bold")
 
 
 def checks_table(checks: Sequence[CheckRow]) -> object:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.collecting.snapshot import Snapshot
+from flows.gating.untrained import untrained
 from flows.judging import judge
 from flows.regimes.archive import Fit, fitting_version
 from flows.telling import Teller
@@ -63,7 +64,7 @@ def _ask(
     if fit.version is not None:
         teller.say(f"{fit.words} Judging it on images that trained nothing …")
         candidate = place.registry.fetch(fit.version.version, place.fetched)
-        decision = judge(place, candidate, snapshot, champion, reason).decision
+        decision = judge(place, candidate, untrained(place, snapshot, fit.version), champion, reason).decision
     document = {
         "champion": champion.version,
         "version": None if fit.version is None else fit.version.version,

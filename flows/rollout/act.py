@@ -24,6 +24,7 @@ from flows.rollout.plan import (
     Step,
     advance,
     after_promotion,
+    heard,
     rules_of,
 )
 from flows.workplace import Workplace
@@ -109,7 +110,9 @@ def _told(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> Roll
     before = datetime.fromisoformat(run.facts.seen["at"]) if run.facts.seen else None
     if step.words == run.words and refused_at == run.facts.refused_at and before and seen.at - before < _TOLD_EVERY:
         return run
-    return rollout_runs.move(place.engine, run, replace(run, words=step.words, facts=facts), "") or run
+    since = seen.at if seen.is_idle else run.stage_since
+    after = replace(run, words=step.words, facts=facts, stage_since=since)
+    return rollout_runs.move(place.engine, run, after, "") or run
 
 
 def _begin_trial(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutRun | None:
@@ -147,8 +150,11 @@ def _promote(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutR
     try:
         settled = settle(place, promotion)
     except UserError as error:
-        return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
-    step = after_promotion(settled.workers, rules)
+        if place.registry.champion_version() != run.version:
+            return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
+        step = after_promotion(str(error), rules)
+    else:
+        step = after_promotion(heard(settled.workers), rules)
     if step.deed == END:
         return rollout_runs.move(place.engine, run, closing(run, step.stage, step.words), "closing")
     return _moved(place, run, step)
@@ -171,7 +177,8 @@ def _close(place: Workplace, run: RolloutRun) -> RolloutRun | None:
                 _end_trial(place, run, alias, words)
     except UserError as error:
         # It is as far as it can be; that a worker would not follow is for people to know, not to be repeated.
-        end, words = (STOPPED if end == ROLLED_BACK else end), f"{words}; but {error}"
+        stayed = end == ROLLED_BACK and place.registry.champion_version() == run.version
+        end, words = (STOPPED if stayed else end), f"{words}; but {error}"
     facts = replace(run.facts, closing="")
     at = now()
     over = replace(run, stage=end, stage_since=at, ended_at=at, words=words, facts=facts)
@@ -194,7 +201,8 @@ def _send_back(place: Workplace, run: RolloutRun) -> str:
     last = place.registry.history()[-1]
     if last.version == run.version or last.reason != run.words:
         return run.words  # somebody else has moved the pointer: it is theirs to wait for
-    settled = settle(place, last)
+    # Whoever does not follow: the version that did harm must not become champion again.
+    settled = settle(place, last, keep=True)
     return f"{run.words}; {title_of(run.name, last.version)} answers again, {_heard(settled.workers, settled.seconds)}"
 
 

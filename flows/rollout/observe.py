@@ -99,6 +99,7 @@ def _beside(place: Workplace, run: RolloutRun, since: datetime, share: float, fl
         classes=champion_classes(place) or (),
         drawn=None if random else [one for one, in_audit in asked.items() if in_audit],
         floor=floor,
+        asked=list(asked),
     )
 
 
@@ -107,7 +108,6 @@ def _refusal(place: Workplace, run: RolloutRun) -> str:
     began = f"version {run.version} was refused"
     for worker in live_workers(place.engine, run.name):
         said = worker.error if run.stage == PROBATION else worker.rollout_error
-        # What a worker said before the stage began is about another try.
         if (said or "").startswith(began) and worker.seen_at >= run.stage_since:
             return f"worker {worker.pid} on {worker.host} refuses it: {said}"
     return ""

@@ -20,6 +20,7 @@ from models.rollout_runs import (
     STOPPED,
     RolloutRun,
 )
+from monitoring.comparison import FEW
 from monitoring.guards import Guard
 from monitoring.trial_evidence import ProbationEvidence, TrialEvidence
 
@@ -31,6 +32,7 @@ REFUSAL_PATIENCE = timedelta(seconds=30)
 _LONGER = 2
 # A trial that gives no answer at all while so many would have fallen to it has failed at every one.
 _MOST_SILENT = 50
+_UNGUARDED = "nothing could: neither its judging nor 30 labels of the champion before say how often it may err"
 # Fewer milliseconds than these more are no caller's concern, whatever their ratio.
 _LEAST_SLOWER_MS = 5.0
 
@@ -73,6 +75,11 @@ class Observed:
     trial: TrialEvidence | None = None
     probation: ProbationEvidence | None = None
     refusal: str = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has sent an image since the trial began: its time has not begun either."""
+        return self.trial is not None and not self.trial.predictions and not self.trial.expected
 
 
 @dataclass(frozen=True)
@@ -144,17 +151,35 @@ def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     refused = _refused(run, observed)
     if refused is not None:
         return Step(END, STOPPED, refused)
-    needed = _needed(run, rules)
-    given = 0 if observed.trial is None else observed.trial.predictions
-    problem = None if observed.trial is None else _problem(run, observed.trial, rules, whole=given >= needed)
+    needed, seen = _needed(run, rules), observed.trial
+    given = 0 if seen is None else seen.predictions
+    is_over = observed.at - run.stage_since > rules.most_stage
+    # Little traffic is no reason to keep a better version back: what time allows is enough, where it says anything.
+    is_enough = given >= needed or (is_over and given >= _least(run, rules))
+    problem = None if seen is None else _problem(run, seen, rules, whole=is_enough)
     if problem is not None:
         return Step(END, STOPPED, problem)
-    if given >= needed:
-        return _next(run, f"{given} answers as {run.stage} showed nothing against it", rules)
-    if observed.at - run.stage_since > rules.most_stage:
-        minutes = rules.most_stage.total_seconds() / 60
-        return Step(END, EXPIRED, f"only {given} of {needed} answers came as {run.stage} within {minutes:g} minutes")
+    if is_enough:
+        return _next(run, f"{given} of {needed} answers as {run.stage} showed nothing against it", rules)
+    if observed.is_idle:
+        return Step(WAIT, run.stage, f"no image has come yet; {needed} answers as {run.stage} are waited for")
+    if is_over:
+        return Step(END, EXPIRED, _expired(run, rules, given, needed))
     return Step(WAIT, run.stage, f"{given} of {needed} answers as {run.stage}")
+
+
+def _least(run: RolloutRun, rules: RolloutRules) -> int:
+    """With how many answers a stage may end when its time is over; relief is never given for less than was asked."""
+    return rules.canary_predictions if run.stage == CANARY and run.facts.longer else FEW
+
+
+def _expired(run: RolloutRun, rules: RolloutRules, given: int, needed: int) -> str:
+    minutes = rules.most_stage.total_seconds() / 60
+    return (
+        f"only {given} of {needed} answers came as {run.stage} within {minutes:g} minutes. `kedge rollout start "
+        f"{run.version} --from promoting` sends it to everybody; a smaller rollout.{run.stage}_predictions fits less "
+        "traffic"
+    )
 
 
 def _refused(run: RolloutRun, observed: Observed) -> str | None:
@@ -227,10 +252,14 @@ def _promoting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step
     return Step(PROMOTE, PROMOTING, run.words)
 
 
-def after_promotion(workers: int, rules: RolloutRules) -> Step:
-    """What follows once every worker answers with it."""
-    heard = f"{workers} serving worker(s) answer with it" if workers else "nobody is serving yet"
-    return _after_promotion(f"it is champion; {heard}", rules)
+def after_promotion(words: str, rules: RolloutRules) -> Step:
+    """What follows once it is champion; words: who answers with it."""
+    return _after_promotion(f"it is champion; {words}", rules)
+
+
+def heard(workers: int) -> str:
+    """That so many workers answer with it."""
+    return f"{workers} serving worker(s) answer with it" if workers else "nobody is serving yet"
 
 
 def _after_promotion(words: str, rules: RolloutRules) -> Step:
@@ -247,6 +276,8 @@ def _on_probation(run: RolloutRun, observed: Observed, rules: RolloutRules) -> S
     if problem is not None:
         return Step(END, ROLLED_BACK, problem)
     labels = 0 if observed.probation is None else observed.probation.labels
+    watched = observed.probation is None or bool(observed.probation.guards)
+    nothing = "nothing speaks against it" if watched else _UNGUARDED
     if observed.at - run.stage_since >= rules.probation:
         return Step(END, DONE, f"its probation is over: {labels} labels, and nothing spoke against it")
-    return Step(WAIT, PROBATION, f"on probation: {labels} labels so far, and nothing speaks against it")
+    return Step(WAIT, PROBATION, f"on probation: {labels} labels so far, and {nothing}")

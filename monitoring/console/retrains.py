@@ -93,4 +93,6 @@ def outcome(job: Row) -> str:
     version, promoted = said.get("version"), said.get("promoted")
     if version is None or promoted is None:
         return ""
+    if not promoted and said.get("rollout"):
+        return f"v{version} went out in rollout {said['rollout']}"
     return f"v{version} was {'promoted' if promoted else 'not promoted'}"

@@ -9,6 +9,7 @@ import polars as pl
 from models.intervals import wilson
 from monitoring.labelling.requests import ANSWERED
 from monitoring.labelling.rows import requests
+from monitoring.log.kin import kin_of
 from monitoring.performance import Interval
 from monitoring.policies.records import EstimatedAccuracy, Measured
 from monitoring.prediction_log import PredictionLog
@@ -36,22 +37,11 @@ def measured_accuracy(place: WatchPlace, version: int, classes: Sequence[str], s
         asked = requests(place.engine, place.name, (ANSWERED,))
         frame = frame.filter(pl.col("id").is_in([one.prediction_id for one in asked if one.in_audit]))
     right = (pl.col("label") == pl.col("true_label")).cast(pl.Float64).mean()
-    units = frame.group_by(_kin(place.settings.data.group)).agg(right=right)
+    units = frame.group_by(kin_of(place.settings.data.group)).agg(right=right)
     hits = float(units["right"].sum())
     if not units.height:
         return Measured(0, Interval(None, None, None))
     return Measured(units.height, Interval(hits / units.height, *wilson(hits, units.height)))
-
-
-def _kin(group: str) -> pl.Expr:
-    """By this, predictions are known to belong together."""
-    picture = pl.when(pl.col("image_sha256") != "").then(pl.col("image_sha256")).otherwise(pl.col("id"))
-    if not group:
-        return picture.alias("kin")
-    path = "$['" + group.replace("\\", "\\\\").replace("'", "\\'") + "']"
-    session = pl.col("metadata").str.json_path_match(path).fill_null("")
-    minute = pl.col("at").dt.truncate("1m").dt.to_string()
-    return pl.when(session != "").then(session + "\0" + minute).otherwise(picture).alias("kin")
 
 
 def estimates_of(summaries: Sequence[Mapping[str, Any]]) -> tuple[EstimatedAccuracy, ...]:

@@ -117,7 +117,7 @@ def test_every_commands_help_shows_an_example_of_itself(kedge, words):
 def test_every_command_in_the_readme_exists():
     known = {words for words, _ in commands()}
     text = README.read_text()
-    used = set(re.findall(r"(?:^|`)kedge ((?:labels|token|ledger) [a-z]+|[a-z]+)", text, re.MULTILINE))
+    used = set(re.findall(r"(?:^|`)kedge ((?:labels|token|ledger|jobs|rollout) [a-z]+|[a-z]+)", text, re.MULTILINE))
 
     assert used
     assert used <= known

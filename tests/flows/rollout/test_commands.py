@@ -51,7 +51,7 @@ def test_a_person_sets_a_version_on_its_way_sees_what_guards_it_and_stops_it(pla
     stopped = kedge("rollout", "stop", "--reason", "not before the holidays")
 
     assert started[0] == 0
-    assert started[1].startswith("cards:2 canary: 0 of 20 answers as canary.")
+    assert started[1].startswith("cards:2 canary: no image has come yet; 20 answers as canary are waited for.")
     assert "5 of 20 answers as canary" in shown
     assert all(guard in shown for guard in ("errors", "confidence", "answers", "failures"))
     assert (told["version"], told["stage"], told["job_id"]) == (CANDIDATE, "canary", None)

@@ -15,6 +15,7 @@ from flows.rollout.plan import (
     advance,
     after_promotion,
     first_stage,
+    heard,
     rules_of,
 )
 from infra.clock import now
@@ -176,11 +177,27 @@ def test_what_gives_no_answer_at_all_has_failed_at_every_one():
     assert made.words == "it answered none of 80 images that fell to it as shadow"
 
 
-def test_a_stage_without_enough_traffic_is_given_up():
+def test_a_stage_with_little_traffic_goes_on_with_what_its_time_allowed():
     made = advance(run(), seen(minutes=61, trial=trial(50)), RULES)
 
+    assert (made.deed, made.stage) == (MOVE, CANARY)
+    assert made.words == "50 of 200 answers as shadow showed nothing against it"
+
+
+def test_a_stage_with_too_little_traffic_to_say_anything_is_given_up_with_a_way_on():
+    made = advance(run(), seen(minutes=61, trial=trial(20)), RULES)
+
     assert (made.deed, made.stage) == (END, EXPIRED)
-    assert made.words == "only 50 of 200 answers came as shadow within 60 minutes"
+    assert made.words.startswith(
+        "only 20 of 200 answers came as shadow within 60 minutes. `kedge rollout start 2 --from"
+    )
+
+
+def test_the_time_of_a_stage_begins_with_the_first_image():
+    made = advance(run(), seen(minutes=6_000, trial=trial(0, expected=0.0, agreements=())), RULES)
+
+    assert (made.deed, made.stage) == (WAIT, SHADOW)
+    assert made.words == "no image has come yet; 200 answers as shadow are waited for"
 
 
 def test_a_trial_that_somebody_ended_is_over():
@@ -205,12 +222,11 @@ def test_promoting_promotes_until_it_is_done_and_never_what_was_put_back():
 
 
 def test_after_the_promotion_comes_probation_or_where_there_is_none_the_end():
-    assert after_promotion(2, RULES).stage == PROBATION
     none = replace(RULES, probation=timedelta(0))
-    assert (after_promotion(0, none).stage, after_promotion(0, none).words) == (
-        DONE,
-        "it is champion; nobody is serving yet",
-    )
+    ended = after_promotion(heard(0), none)
+
+    assert after_promotion(heard(2), RULES).stage == PROBATION
+    assert (ended.stage, ended.words) == (DONE, "it is champion; nobody is serving yet")
 
 
 def test_probation_without_a_fault_ends_well():
