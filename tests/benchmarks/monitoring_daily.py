@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.blocks.cutting import lane as block_lane
+from monitoring.blocks import lane as block_lane
 from tests.benchmarks.monitoring_rows import Row
 from tests.benchmarks.monitoring_rules import DAILY, STREAMING, days_to_alarm
 from tests.benchmarks.monitoring_streams import SIGNALS, Floats, World, scores

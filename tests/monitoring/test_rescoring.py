@@ -10,7 +10,7 @@ from infra.clock import new_id
 from models.images import decode_for, normalise, resize
 from models.prediction import Prediction
 from models.runtime import Runtime
-from monitoring.blocks.cutting import following as block_following
+from monitoring.blocks import following as block_following
 from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.prediction_log import image_key
 from monitoring.reference.profile import save_profile
