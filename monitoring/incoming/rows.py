@@ -72,17 +72,17 @@ def repeats(log: PredictionLog, now: datetime, newest: int, columns: Sequence[st
     if frame is None:
         return None
     lacks = [(_value(name) == "").alias(f"lacks {place}") for place, name in enumerate(columns)]
-    newer = frame.select("at").top_k(_MOST_COMPARED, by="at").select(pl.col("at").min())
+    oldest = frame.select("at").top_k(_MOST_COMPARED, by="at").select(pl.col("at").min()).collect().item()
+    if oldest is None:
+        return None
     rows = (
-        frame.filter(pl.col("at") >= newer.collect().item())
+        frame.filter(pl.col("at") >= oldest)
         .select("at", pl.col("image_sha256").hash().alias("file"), *lacks)
         .sort("at")
         .with_columns((~pl.col("file").is_first_distinct()).alias("again"))
         .drop("file", "at")
         .collect()
     )
-    if rows.is_empty():
-        return None
     last, before = rows.tail(newest), rows.head(max(0, rows.height - newest))
     now_missing = {name: _share(last, f"lacks {place}") for place, name in enumerate(columns)}
     usual_missing = {name: _share(before, f"lacks {place}") for place, name in enumerate(columns)}
