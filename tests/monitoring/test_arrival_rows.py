@@ -56,6 +56,13 @@ def test_an_empty_log_has_no_arrivals(open_station):
     assert repeats(log, now(), 200, ["camera"]) is None
 
 
+def test_when_nothing_came_for_a_week_there_is_nothing_to_be_repeated(traffic):
+    station, moment, rows = traffic
+    station.arrive(rows)
+
+    assert repeats(station.place.log, moment + timedelta(days=30), 100, ["camera"]) is None
+
+
 def test_files_that_came_before_and_missing_cameras_are_counted(traffic):
     station, moment, rows = traffic
     newest = [replace(row, image_sha256="ab" * 32, metadata={}) for row in rows[:50]]
