@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Side by side, a file at a time: most tests wait for processes more than they compute.
-SIDE_BY_SIDE := -n $(or $(PROCESSES),3) --dist loadfile
+# Side by side, a file at a time: most tests wait for processes more than they compute. In the order of collection, which
+# has the longest first (tests/conftest.py); xdist would begin with the files of most tests.
+SIDE_BY_SIDE := -n $(or $(PROCESSES),3) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test survival real-data quick check format up install clean bench-training bench-cache bench-throughput bench-serving bench-monitoring bench-decisions
 

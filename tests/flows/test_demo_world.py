@@ -58,9 +58,10 @@ def test_a_demo_that_lost_a_request_or_forgot_the_old_cameras_is_no_success():
         old_before=Share(98, 100), old_during=Share(98, 100), old_after=Share(97, 100), new_during=Share(10, 100),
         new_after=Share(95, 100), sent=500, failed=0, first_problem="", seconds_to_alarm=5, seconds_to_promotion=60,
         actions=("nothing", "label_first", "retrain"), alarm_lane="gross", alarm_window_ok=True, version=2,
-        reports=("reports/window-1.html",),
+        reports=("reports/window-1.html",), stages=("shadow", "canary", "promoting", "probation", "done"),
     )  # fmt: skip
-    broken = DemoResult(**{**vars(kept), "failed": 1, "first_problem": "ReadTimeout", "old_after": Share(90, 100)})
+    failed = {"failed": 1, "first_problem": "ReadTimeout", "old_after": Share(90, 100), "stages": ("shadow", "done")}
+    broken = DemoResult(**{**vars(kept), **failed})
 
     check(kept)
     with pytest.raises(UserError) as refusal:
@@ -69,6 +70,7 @@ def test_a_demo_that_lost_a_request_or_forgot_the_old_cameras_is_no_success():
     words = str(refusal.value)
     assert "1 requests failed, first: ReadTimeout" in words
     assert "the old cameras fell from 0.980 to 0.900" in words
+    assert "the successor went by shadow, done; expected shadow, canary" in words
 
 
 def brightness(png: bytes) -> float:
