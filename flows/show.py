@@ -18,7 +18,8 @@ from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
 from monitoring.evidence import DetectorEvidence
 
-_STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
+_STAGE_WORDS = {"waiting": "undecided and waits for labels", "probation": "on probation"}
+_STATE_STYLE = {"champion": "bold green", "refused": "red", "waiting": "yellow", "retired": "dim"}
 _ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
 
 
@@ -82,6 +83,9 @@ def show_status(console: Console, status: Status) -> None:
     lines.add_row("champion", _champion(status))
     for trial in status.trials:
         lines.add_row(trial.alias, _trial(status, trial))
+    for run in status.rollouts:
+        words = f"version {run.version} is {_STAGE_WORDS.get(run.stage, f'in {run.stage}')}, since {ago(run.since)}"
+        lines.add_row("rollout", Text(words).append(f"\n{run.words}", "dim"))
     lines.add_row("service", _service(status))
     lines.add_row("watcher", _watcher(status))
     lines.add_row("verdict", _verdict(status))
@@ -174,9 +178,10 @@ def _retrain(status: Status) -> RenderableType:
         return "none yet"
     words = f"{job.kind} for {job.reason}: {job.state}, asked {ago(job.created_at)}"
     if job.outcome:
-        words += (
-            f"; version {job.outcome.get('version')} {'promoted' if job.outcome.get('promoted') else 'not promoted'}"
-        )
+        what = "promoted" if job.outcome.get("promoted") else "not promoted"
+        if job.state == "undecided":
+            what = str(job.outcome.get("words", job.state))
+        words += f"; version {job.outcome.get('version')} {what}"
     return words + (f"\n{job.error}" if job.error else "")
 
 

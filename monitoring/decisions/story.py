@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infra.ledger import LedgerRow
+from models.rollout_runs import WAITING
 from monitoring.decisions import steps
 from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Step, Story
 from monitoring.decisions.rows import CHAMPION, DecisionRows, Row
@@ -77,7 +78,8 @@ def _of_job(found: DecisionRows, job: Row, moves: _Moves) -> Story:
         ended = _tell_promotion(told, moves, version, job["created_at"], _next_of(found, job, version))
     what = "Retrain" if job["kind"] == "retrain" else "Training"
     what = "First training" if job["reason"] == "first" else f"{what} for {job['reason']}"
-    came, tone = _came_to(job, version, ended, told)
+    waits = any(run["stage"] == WAITING for run in runs)
+    came, tone = (f"version {version} waits for labels", ACTIVE) if waits else _came_to(job, version, ended, told)
     return Story(job["created_at"], what, came, tone, version, job["id"], tuple(told))
 
 

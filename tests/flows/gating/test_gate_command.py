@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.gating.awaited import awaited
 from flows.gating.readings import STREAM
-from flows.gating.second_reading import awaited, read_again
+from flows.gating.second_reading import read_again
 from flows.judging import judge
 from flows.workplace import role_key
 from infra import schema
@@ -53,7 +54,7 @@ def candidate_of(place, tmp_path, channel: int = GREEN, reason: str = "manual"):
     judged = judge(place, folder, retrain_snapshot(place, champion, TWO), champion, reason)
     version = place.registry.register(
         folder, reason=reason, parent_version=champion.version, scorecard=judged.scorecard.to_json(),
-        gate=json.loads(json.dumps(judged.decision.to_json())), state="refused",
+        gate=json.loads(json.dumps(judged.decision.to_json())), state="waiting",
     )  # fmt: skip
     return champion, version
 
@@ -155,6 +156,7 @@ def test_anyway_uses_up_the_last_reading(place, tmp_path):
     again = kedge("judge", "2", "--anyway")
 
     assert "Undecided" in again.stdout
+    assert place.registry.version(2).state == "refused"
     with pytest.raises(UserError, match="has no reading of the judge images left"):
         read_again(place, 2, anyway=True, actor="ada")
 
@@ -178,4 +180,4 @@ def test_two_versions_are_compared_and_it_counts_as_a_reading(place, tmp_path):
     assert (told["first"]["version"], told["second"]["version"]) == (2, 1)
     assert told["readings"] == 3
     assert [row.kind for row in place.ledger.rows(STREAM)] == ["reading", "comparison", "comparison"]
-    assert place.registry.version(2).state == "refused"
+    assert place.registry.version(2).state == "waiting"
