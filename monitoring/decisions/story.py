@@ -78,8 +78,9 @@ def _of_job(found: DecisionRows, job: Row, moves: _Moves) -> Story:
         ended = _tell_promotion(told, moves, version, job["created_at"], _next_of(found, job, version))
     what = "Retrain" if job["kind"] == "retrain" else "Training"
     what = "First training" if job["reason"] == "first" else f"{what} for {job['reason']}"
-    waits = any(run["stage"] == WAITING for run in runs)
-    came, tone = (f"version {version} waits for labels", ACTIVE) if waits else _came_to(job, version, ended, told)
+    came, tone = _came_to(job, version, ended, told)
+    if not ended and any(run["stage"] == WAITING for run in runs):
+        came, tone = f"version {version} waits for labels", ACTIVE
     return Story(job["created_at"], what, came, tone, version, job["id"], tuple(told))
 
 

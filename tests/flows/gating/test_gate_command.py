@@ -59,21 +59,22 @@ def candidate_of(place, tmp_path, channel: int = GREEN, reason: str = "manual"):
     return champion, version
 
 
-def labelled(place, count: int, wrong_red: int = 0, scope: str = "recent") -> None:
-    """Predictions that the gate asked about and people labelled: pictures whose role is to judge."""
+def labelled(place, count: int, wrong: int = 0, scope: str = "recent", channel: int = RED) -> None:
+    """Predictions that the gate asked about and people labelled: pictures to judge by; in some a channel is `wrong`."""
     key, made, number = role_key(place.engine), [], 0
     while len(made) < count:
         number += 1
         truth = TWO[number % 2]
-        opinion = TWO[1 - number % 2] if len(made) < wrong_red else truth
-        data = card((opinion, truth, truth), 500_000 + number)
+        opinions = [truth] * 3
+        opinions[channel] = TWO[1 - number % 2] if len(made) < wrong else truth
+        data = card(opinions, 500_000 + number)
         content = sha256(data).hexdigest()
         if role_of(content, key) != "judge":
             continue
         place.objects.put(image_key(content), data)
         at = now() - timedelta(minutes=10)
         made.append((Prediction(
-            id=new_id(at), at=at, model_version=1, label=opinion, confidence=0.9, probabilities=(0.5, 0.5),
+            id=new_id(at), at=at, model_version=1, label=opinions[RED], confidence=0.9, probabilities=(0.5, 0.5),
             embedding=None, statistics=(), image_sha256=content, image_width=8, image_height=8, image_format="png",
             image_bytes=len(data), image_kept=True, metadata={},
         ), truth))  # fmt: skip
@@ -135,7 +136,7 @@ def test_when_the_labels_have_come_the_second_reading_decides_and_there_is_no_th
     _, version = candidate_of(place, tmp_path)
     most = max(one.labels for one in needs_from_json(version.gate))
     # In the world that the champion was made for, and enough of them; the candidate is right in all.
-    labelled(place, most + 60, wrong_red=most // 8, scope="old")
+    labelled(place, most + 60, wrong=most // 8, scope="old")
 
     waits = awaited(place, version)
     done = read_again(place, 2, anyway=False, actor="ada")

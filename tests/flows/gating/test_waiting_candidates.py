@@ -1,4 +1,4 @@
-"""An undecided candidate's way out: it waits as a shadow, is judged by itself when its labels have come, and goes on."""
+"""An undecided candidate's way out: it waits as a shadow, and is judged by itself when its labels have come."""
 
 from datetime import timedelta
 
@@ -23,7 +23,15 @@ from tests.flows.gating.test_gate_command import GREEN, RED, candidate_of, kedge
 from tests.flows.jobs.small_projects import worker
 
 BLUE = 2
-SETTINGS = '[data]\nmanifest = "manifest.csv"\nnear_duplicate_distance = 0\n[gate]\noverall_margin = 0.04\nclass_margin = 0.06\n[rollout]\n'
+SETTINGS = """\
+[data]
+manifest = "manifest.csv"
+near_duplicate_distance = 0
+[gate]
+overall_margin = 0.04
+class_margin = 0.06
+[rollout]
+"""
 
 
 def project(tmp_path, monkeypatch, rollout="canary_predictions = 0\n"):
@@ -39,8 +47,8 @@ def place(tmp_path, monkeypatch):
     return project(tmp_path, monkeypatch)
 
 
-def sent_out(place, tmp_path, channel=GREEN):
-    _, version = candidate_of(place, tmp_path, channel)
+def sent_out(place, tmp_path):
+    _, version = candidate_of(place, tmp_path)
     decision = GateDecision.from_json(version.gate)
     begin_rollout(place, version.version, job_id="job-1", reason="retrain for harm", decision=decision)
     return version
@@ -50,9 +58,10 @@ def newest(place):
     return rollout_runs.runs(place.engine, "cards", last=1)[0]
 
 
-def labels_come(place, version, wrong_red=None):
+def labels_come(place, version, wrong=RED):
+    """As many as were asked for; in an eighth of them a channel, and whoever reads it, is wrong."""
     most = max(one.labels for one in needs_from_json(version.gate))
-    labelled(place, most + 60, wrong_red=most // 8 if wrong_red is None else wrong_red, scope="old")
+    labelled(place, most + 60, wrong=most // 8, scope="old", channel=wrong)
 
 
 def done(place):
@@ -125,9 +134,9 @@ def test_where_the_settings_know_no_shadow_it_waits_without_one_and_is_champion_
     assert "judged once more, the gate lets it through" in place.registry.history()[-1].reason
 
 
-def test_one_that_proves_bad_is_refused_and_its_shadow_ends(place, tmp_path):
-    version = sent_out(place, tmp_path, RED)
-    labels_come(place, version, wrong_red=10_000)
+def test_one_that_proves_worse_is_refused_and_its_shadow_ends(place, tmp_path):
+    version = sent_out(place, tmp_path)
+    labels_come(place, version, wrong=GREEN)
     advance_rollouts(place)
 
     outcome = done(place)

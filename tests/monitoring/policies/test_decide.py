@@ -10,7 +10,15 @@ from monitoring.performance import Interval
 from monitoring.policies.decide import decide
 from monitoring.policies.expression import parse
 from monitoring.policies.moments import quiet_hours
-from monitoring.policies.records import Audited, Behind, EstimatedAccuracy, JobsSoFar, Measured, PolicyInput, WaitingCandidate
+from monitoring.policies.records import (
+    Audited,
+    Behind,
+    EstimatedAccuracy,
+    JobsSoFar,
+    Measured,
+    PolicyInput,
+    WaitingCandidate,
+)
 from monitoring.policies.rules import PolicyRules
 from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN, LabelsSoFar
 
@@ -212,8 +220,7 @@ def test_a_candidate_that_waits_for_labels_holds_back_another_for_the_same_reaso
 
     assert (held.name, held.until) == ("waiting candidate", None)
     assert held.words == (
-        "Version 3, made for harm, waits for labels that decide about it: "
-        "12 of 40 labels of class 7, recent have come."
+        "Version 3, made for harm, waits for labels that decide about it: 12 of 40 labels of class 7, recent have come."
     )
 
 
