@@ -13,14 +13,15 @@ from flows.collecting.manifest import keep_manifest, manifest_key
 from flows.collecting.preparing import prepared
 from flows.collecting.snapshot import Snapshot
 from flows.forecasting.forecast import forecast_gain
-from flows.judging import Judgement, judge
+from flows.judging import Judgement, judge, rules_of
 from flows.orders import ARCHIVED, CANDIDATE, DECLINED, FIRST, SUCCESSOR, Order, Outcome
 from flows.profile import write_profile
 from flows.regimes.recall import recalled
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.clock import now
-from models.gate_records import PROMOTE, RECENT, UNDECIDED, GateDecision, Objection
+from models.gate_records import RECENT, UNDECIDED, GateDecision, Objection
+from models.judged_again import state_of
 from models.registry import ModelVersion, title_of
 from monitoring.reference.profile import load_profile
 
@@ -149,15 +150,16 @@ def _register(
     report: training_report.Report,
 ) -> ModelVersion:
     decision = judgement.decision
+    parent = champion.version if champion is not None and order.kind == SUCCESSOR else None
     candidate = order.run_dir / "candidate"
     name = place.registry.name
     version = place.registry.register(
         candidate,
         reason=order.reason,
-        parent_version=champion.version if champion is not None and order.kind == SUCCESSOR else None,
+        parent_version=parent,
         scorecard=judgement.scorecard.to_json(),
         gate=decision.to_json(),
-        state="registered" if decision.outcome == PROMOTE or decision.relief else "refused",
+        state=state_of(decision, last=parent is None or rules_of(place).planned_readings == 1),
         card_html=lambda number: report.card(title_of(name, number)),
         report_html=lambda number: report.page(title_of(name, number)),
         labels_until=snapshot.labels_until,

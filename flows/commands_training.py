@@ -206,6 +206,9 @@ def retrain(
     """
     Fine-tune a successor from the champion on old and newly labelled images; send it out if the gate agrees.
 
+    Where too few labelled images are there to know (exit code 3), it waits unseen beside the champion until the labels
+    have come that it asks for.
+
     An earlier version that surely knows the new images better returns instead, unless trigger.regimes is off.
 
     Example: kedge retrain --reason "new camera in hall 3"
@@ -249,5 +252,5 @@ def _train(work: Callable[..., Any], overrides: Any = None, *, as_json: bool) ->
         terminal.show_json(outcome)
     else:
         show_training(terminal.out, outcome, place.settings)
-    if outcome.refused:
+    if outcome.refused or outcome.waits:
         sys.exit(3)

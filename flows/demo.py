@@ -123,7 +123,7 @@ def _retrain_ended(place: Workplace) -> bool:
     from infra.jobs import jobs
 
     for job in jobs(place.engine):
-        if job.kind == "retrain" and job.state in {"failed", "refused", "declined", "cancelled"}:
+        if job.kind == "retrain" and job.state in {"failed", "refused", "undecided", "declined", "cancelled"}:
             notes = (place.registry.versions()[-1].gate or {}).get("notes", ())
             said = job.error or (job.outcome or {}).get("words") or " ".join(notes)
             raise UserError(f"the retrain was {job.state}: {said}")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.gate_records import GateDecision
-from models.registry import ModelVersion
+from models.registry import WAITING, ModelVersion
 
 FIRST, SUCCESSOR = "train", "retrain"
-CANDIDATE, DECLINED, ARCHIVED = "candidate", "declined", "archived"
+CANDIDATE, DECLINED, ARCHIVED, READ_AGAIN = "candidate", "declined", "archived", "read again"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Outcome:
         seconds: From order to registration.
         report_page: What was trained, how it went and how good it is, as one HTML page; None where nothing was.
         state: "candidate" (a new version is registered), "declined" (its gain could not have been seen, so nothing was
-            trained) or "archived" (an earlier version fits and passed the gate, so nothing was trained).
+            trained), "archived" (an earlier version fits and passed the gate, so nothing was trained) or "read again"
+            (a candidate of before was judged a second time).
         words: What came of it, where nothing was trained.
         champion_version: The champion that it was compared with; None without one.
         rollout_words: How far it is on its way to the callers; "" where it was not sent out.
@@ -69,3 +70,8 @@ class Outcome:
     def refused(self) -> bool:
         """Whether the gate kept it from being promoted."""
         return not self.promoted and self.version.state == "refused"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the gate is undecided, and labels that would decide are waited for."""
+        return not self.promoted and self.version.state == WAITING

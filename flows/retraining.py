@@ -1,12 +1,13 @@
-"""Retraining: one job from claim to rollout. Knows no Prefect; the flow of that name calls it."""
+"""Retraining, or judging once more: one job from claim to rollout. Knows no Prefect; the flow `retrain` calls it."""
 
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.candidate import ARCHIVED, CANDIDATE, DECLINED, SUCCESSOR, Order, Outcome, make_candidate
+from flows.candidate import ARCHIVED, CANDIDATE, DECLINED, FIRST, SUCCESSOR, Order, Outcome, make_candidate
 from flows.collecting.snapshot import kept_snapshot
+from flows.gating.second_reading import read_for_job
 from flows.jobs.attempts import attempted
 from flows.notify import notify
 from flows.rollout.begin import begin_rollout
@@ -15,9 +16,10 @@ from flows.workplace import Workplace, open_workplace
 from infra.errors import UserError
 from infra.job_claims import release_abandoned
 from infra.job_keeping import Keeper, Stopped
-from infra.jobs import Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job
+from infra.jobs import JUDGE, Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job
 from infra.settings import Settings
 from models import rollout_runs
+from models.gate_needs import in_words, needs_of
 from models.gate_records import GateDecision
 from models.rollout_runs import RolloutRun
 
@@ -54,7 +56,7 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
     place = open_workplace(settings.root)
     release_abandoned(place.engine)
     wanted = job_id or queue_job(place.engine, SUCCESSOR, reason).id
-    if any(job.id == wanted and job.kind != SUCCESSOR for job in open_jobs(place.engine)):
+    if any(job.id == wanted and job.kind == FIRST for job in open_jobs(place.engine)):
         return JobOutcome(wanted, "skipped", f"job {wanted} is a `kedge train`: that command goes on with it")
     job = claim_job(place.engine, wanted)
     if job is None:
@@ -65,7 +67,8 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
         _log.warning("Job %s is %s: %s", job.id, stop.why, stop)
         return JobOutcome(job.id, stop.why, str(stop))
     except UserError as error:
-        notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error}", {"job": job.id})
+        what = "The second reading" if job.kind == JUDGE else f"Retraining for {job.reason}"
+        notify(settings, "retrain_failed", f"{what} failed: {error}", {"job": job.id})
         return JobOutcome(job.id, "failed", str(error))
     except Exception as error:
         notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error!r}", {"job": job.id})
@@ -84,10 +87,8 @@ def retrain_here(place: Workplace, reason: str, teller: Teller, *, forecast: boo
     Raises:
         UserError: there is no champion to start from, another job is open, training failed, or it was cancelled.
     """
-    check_champion(place)
-    release_abandoned(place.engine)
     waiting = {one.id for one in open_jobs(place.engine)}
-    job = claim_job(place.engine, queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast)).id)
+    job = claim_job(place.engine, queue_retrain(place, reason, forecast=forecast).id)
     if job is None:
         raise UserError("Another training job is running; wait for it: `kedge jobs` shows it.")
     if job.id in waiting:
@@ -105,11 +106,17 @@ def queue_retrain(place: Workplace, reason: str, *, forecast: bool | None = None
     Write a job for the runner, or find the one that is open; `forecast` as for `retrain_here`.
 
     Raises:
-        UserError: there is no champion to start from.
+        UserError: there is no champion to start from, or a candidate of before is being judged once more.
     """
     check_champion(place)
     release_abandoned(place.engine)
-    return queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast))
+    job = queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast))
+    if job.kind == JUDGE:
+        raise UserError(
+            f"Version {(job.evidence or {}).get('version')} is judged once more first (job {job.id}); its labels have "
+            "come. `kedge jobs` shows when that is over, and `kedge jobs cancel` ends it."
+        )
+    return job
 
 
 def check_champion(place: Workplace) -> None:
@@ -122,7 +129,17 @@ def check_champion(place: Workplace) -> None:
 
 
 def _do(place: Workplace, job: Job, teller: Teller) -> Outcome:
-    return attempted(place.engine, job, teller, lambda keeper: _once(place, job, keeper, teller))
+    once = _judged if job.kind == JUDGE else _once
+    return attempted(place.engine, job, teller, lambda keeper: once(place, job, keeper, teller))
+
+
+def _judged(place: Workplace, job: Job, keeper: Keeper, teller: Teller) -> Outcome:
+    """One attempt to judge a waiting candidate once more."""
+    teller.say("Judging once more, with the labels that have come …")
+    outcome = read_for_job(place, job)
+    with keeper.undisturbed():
+        finish_job(place.engine, job.id, _state(outcome), claim=job.claim, outcome=_facts(outcome, None))
+    return outcome
 
 
 def _once(place: Workplace, job: Job, keeper: Keeper, teller: Teller) -> Outcome:
@@ -198,13 +215,13 @@ def _send_out(place: Workplace, job: Job, outcome: Outcome) -> RolloutRun:
 def _state(outcome: Outcome) -> str:
     if outcome.state == DECLINED:
         return "declined"
-    return "refused" if outcome.refused else "done"
+    return "undecided" if outcome.waits else "refused" if outcome.refused else "done"
 
 
 def _facts(outcome: Outcome, sent: RolloutRun | None) -> dict[str, Any]:
     facts = {
         "made": outcome.state,
-        "words": outcome.words,
+        "words": outcome.words or _waits(outcome),
         "promoted": outcome.promoted,
         "rollout": None if sent is None else sent.sequence,
         "gate": outcome.decision.outcome,
@@ -220,8 +237,15 @@ def _facts(outcome: Outcome, sent: RolloutRun | None) -> dict[str, Any]:
 def _words(outcome: Outcome) -> str:
     if outcome.state != CANDIDATE:
         return outcome.words
+    if outcome.waits:
+        return f"{outcome.version.title} is {_waits(outcome)}. {' '.join(outcome.decision.words())}"
     what = "is promoted" if outcome.promoted else "is refused" if outcome.refused else "is on its way to the callers"
     return f"{outcome.version.title} {what}. {' '.join(outcome.decision.words())}"
+
+
+def _waits(outcome: Outcome) -> str:
+    """What a candidate waits for; "" for one that does not."""
+    return f"undecided: waits for {in_words(needs_of(outcome.decision))}" if outcome.waits else ""
 
 
 def _evidence(*, forecast: bool | None) -> dict[str, Any] | None:

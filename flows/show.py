@@ -18,7 +18,8 @@ from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
 from monitoring.evidence import DetectorEvidence
 
-_STATE_STYLE = {"champion": "bold green", "refused": "red", "retired": "dim"}
+_STAGE_WORDS = {"waiting": "undecided and waits for labels", "probation": "on probation"}
+_STATE_STYLE = {"champion": "bold green", "refused": "red", "waiting": "yellow", "retired": "dim"}
 _ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
 
 
@@ -82,6 +83,9 @@ def show_status(console: Console, status: Status) -> None:
     lines.add_row("champion", _champion(status))
     for trial in status.trials:
         lines.add_row(trial.alias, _trial(status, trial))
+    for run in status.rollouts:
+        words = f"version {run.version} is {_STAGE_WORDS.get(run.stage, f'in {run.stage}')}, since {ago(run.since)}"
+        lines.add_row("rollout", Text(words).append(f"\n{run.words}", "dim"))
     lines.add_row("service", _service(status))
     lines.add_row("watcher", _watcher(status))
     lines.add_row("verdict", _verdict(status))
@@ -176,7 +180,8 @@ def _retrain(status: Status) -> RenderableType:
     came = job.outcome or {}
     if came.get("version") is not None:
         sent = f"rollout {came['rollout']}: `kedge rollout`" if came.get("rollout") else "not promoted"
-        words += f"; version {came['version']}, {'promoted' if came.get('promoted') else sent}"
+        what = str(came.get("words", job.state)) if job.state == "undecided" else sent
+        words += f"; version {came['version']}, {'promoted' if came.get('promoted') else what}"
     return words + (f"\n{job.error}" if job.error else "")
 
 

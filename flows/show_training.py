@@ -9,6 +9,7 @@ from flows.label_errors import LabelErrors
 from flows.orders import CANDIDATE, Outcome
 from flows.show import table
 from infra.settings import FILE_NAME, Settings
+from models.gate_needs import in_words, needs_of
 from models.gate_records import GateDecision
 from models.scorecard import Scorecard
 
@@ -60,6 +61,12 @@ def next_step(outcome: Outcome) -> tuple[str, str]:
         return f"Version {number} is champion. `kedge up` serves it.", "bold green"
     if outcome.refused:
         return f"Version {number} was refused and is kept; `kedge promote {number}` overrules.", "bold red"
+    if outcome.waits:
+        needs = in_words(needs_of(outcome.decision))
+        return (
+            f"Version {number} is undecided: it waits for {needs}. It answers unseen meanwhile, and is judged "
+            "once more when they have come; `kedge labels next` lists what to label, `kedge rollout` how it stands."
+        ), "bold yellow"
     if outcome.rollout_words:
         words = (
             f"Version {number} is on its way to the callers: {outcome.rollout_words}. `kedge rollout` shows how far; "

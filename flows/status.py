@@ -15,7 +15,7 @@ from infra.clock import now
 from infra.database import reading
 from infra.jobs import Job, jobs
 from infra.workers import Worker, live_workers
-from models import rollouts
+from models import rollout_runs, rollouts
 from models.registry import ModelVersion
 from models.rollouts import Rollout
 
@@ -77,6 +77,16 @@ class WorkerState:
 
 
 @dataclass(frozen=True)
+class RolloutState:
+    """A version on its way to the callers; `words` say how it stands, or what it waits for."""
+
+    version: int
+    stage: str
+    since: datetime
+    words: str
+
+
+@dataclass(frozen=True)
 class ServiceState:
     up: bool
     workers: tuple[WorkerState, ...]
@@ -91,6 +101,7 @@ class Status:
         verdict: The newest; that of `last_window` is what was said when it closed.
         decision: The newest about a retrain, as JSON: what asks, what holds back, what it would win and cost; None
             before the first.
+        rollouts: Of versions that are on their way to the callers, or wait for labels.
         trials: The canary and the shadow, where there are any.
         labels: None where the tables cannot be read.
         watcher_silent_s: None before the first look of the watcher.
@@ -104,6 +115,7 @@ class Status:
     last_window: WindowState | None
     last_retrain: RetrainState | None
     service: ServiceState
+    rollouts: tuple[RolloutState, ...]
     trials: tuple[Rollout, ...]
     labels: LabelCounts | None
     watcher_silent_s: float | None
@@ -122,6 +134,7 @@ def status(place: Workplace) -> Status:
         last_window=_last_window(place),
         last_retrain=_last_retrain(place),
         service=_service(live_workers(place.engine, name)),
+        rollouts=_rollouts(place),
         trials=rollouts.running(place.engine, name),
         labels=_labels(place),
         watcher_silent_s=_watcher_silent_s(place),
@@ -152,6 +165,11 @@ def _version(version: ModelVersion) -> VersionState:
     if card is not None:
         scores = {key: card[key] for key in ("images", "accuracy", "macro_precision", "macro_recall") if key in card}
     return VersionState(version.version, version.state, version.created_at, version.reason, scores)
+
+
+def _rollouts(place: Workplace) -> tuple[RolloutState, ...]:
+    runs = rollout_runs.open_runs(place.engine, place.settings.project.name)
+    return tuple(RolloutState(run.version, run.stage, run.stage_since, run.words) for run in runs)
 
 
 def _last_window(place: Workplace) -> WindowState | None:

@@ -13,7 +13,7 @@ from flows.summons import call_for_retrain
 from flows.workplace import Workplace, open_workplace
 from infra.clock import now
 from infra.job_claims import release_abandoned
-from infra.jobs import open_jobs
+from infra.jobs import BY_RUNNER, open_jobs
 from infra.retrain_requests import RetrainRequest
 from infra.settings import Settings
 from monitoring.evidence import DetectorEvidence
@@ -160,7 +160,7 @@ def _tell(settings: Settings, seen: Seen) -> None:
 
 def _call_for_jobs(place: Workplace, new: str) -> None:
     """Call for the new job, and again for one that nobody took: its event was lost, or its process died."""
-    jobs = [job for job in open_jobs(place.engine) if job.kind == "retrain"]
+    jobs = [job for job in open_jobs(place.engine) if job.kind in BY_RUNNER]
     if any(job.state == "running" for job in jobs):
         return
     for job in jobs:

@@ -1,8 +1,9 @@
 """
 Training jobs: the row is the truth, so a job asked for is done even when the event about it was lost.
 
-States: queued → running → done, failed, refused (by the gate), declined (by the forecast) or cancelled. Whoever runs
-a job holds a claim on it; `infra.job_claims` keeps it alive, gives it back, and takes it from the dead.
+States: queued → running → done, failed, refused (by the gate), undecided (it made a candidate that waits for labels),
+declined (by the forecast) or cancelled. Whoever runs a job holds a claim on it; `infra.job_claims` keeps it alive,
+gives it back, and takes it from the dead.
 """
 
 import os
@@ -21,7 +22,8 @@ from infra.errors import UserError
 from infra.ledger import append_within
 
 OPEN = ("queued", "running")
-TRAIN, RETRAIN = "train", "retrain"
+TRAIN, RETRAIN, JUDGE = "train", "retrain", "judge"
+BY_RUNNER = (RETRAIN, JUDGE)  # what the runner of `kedge up` takes; a `kedge train` goes on with its own command
 STREAM = "jobs"  # of the ledger
 
 
@@ -31,7 +33,8 @@ class Job:
     One training job.
 
     Attributes:
-        kind: "train" (from the manifest) or "retrain" (old and newly labelled images).
+        kind: "train" (from the manifest), "retrain" (old and newly labelled images) or "judge" (nothing is trained: the
+            gate reads for a candidate that waited for labels).
         reason: Why it was asked for: "drift", "harm", "schedule", "manual" or a person's words.
         evidence: What the watcher saw, as JSON; and, once claimed, `claimed_by`: host, pid and when that was born.
         outcome: What came of it, as JSON: at least `version` and `promoted` when it is done.
@@ -86,13 +89,12 @@ def queue_job_within(
         why = "broken off; a retrain was asked for instead"
         for left in connection.execute(sa.select(schema.jobs.c.id).where(broken_off_train())).scalars().all():
             close_within(connection, left, "cancelled", error=why)
-    existing = (
-        connection.execute(
-            sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at).limit(1)
-        )
-        .mappings()
-        .first()
-    )
+    in_the_way: sa.ColumnElement[bool] = schema.jobs.c.state.in_(OPEN)
+    if kind == JUDGE:
+        # It takes nothing from such a training, and must not wait until a person remembers that.
+        in_the_way = in_the_way & ~broken_off_train()
+    query = sa.select(schema.jobs).where(in_the_way).order_by(schema.jobs.c.created_at).limit(1)
+    existing = connection.execute(query).mappings().first()
     if existing is not None:
         return Job(**existing)
     row = {"id": new_id(), "kind": kind, "state": "queued", "reason": reason, "created_at": now(),

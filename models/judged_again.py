@@ -1,4 +1,4 @@
-"""A registered version that was judged once more: what the gate says now stands in its row."""
+"""What the gate's word makes of a version, at first and when it is judged once more: that stands in its row."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,20 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import writing
 from infra.ledger import append_within
+from models.gate_needs import needs_of
 from models.gate_records import PROMOTE, GateDecision
+from models.registry import WAITING
+
+
+def state_of(decision: GateDecision, *, last: bool) -> str:
+    """
+    The state of a version that was just judged: "registered", "refused" or, where labels would decide, "waiting".
+
+    last: Whether no other reading is planned, so that nothing can be waited for.
+    """
+    if decision.outcome == PROMOTE or decision.relief:
+        return "registered"
+    return WAITING if needs_of(decision) and not last else "refused"
 
 
 def note_judged_again(
@@ -25,8 +38,8 @@ def note_judged_again(
     gate = json.loads(json.dumps(decision.to_json(), allow_nan=False))
     with writing(engine) as connection:
         state = str(connection.execute(sa.select(table.c.state).where(mine)).scalar_one())
-        if state in ("registered", "refused"):
-            state = "registered" if decision.outcome == PROMOTE or decision.relief else "refused"
+        if state in ("registered", "refused", WAITING):
+            state = state_of(decision, last=True)
         values = {"gate": gate, "scorecard": dict(scorecard), "state": state}
         connection.execute(table.update().where(mine).values(**values))
         facts = {

@@ -19,6 +19,8 @@ from infra.objects import ObjectMissing, ObjectStore
 CHAMPION = "champion"
 # The state of a version that was promoted, did worse than it was judged, and was sent back by itself.
 DISAPPOINTED = "disappointed"
+# The state of a candidate that the gate can neither pass nor reject yet: labels that would decide are asked for.
+WAITING = "waiting"
 # A page as it is, or made once the version's number is known.
 Page = str | Callable[[int], str]
 
@@ -33,7 +35,8 @@ class ModelVersion:
 
     Attributes:
         version: Counts from 1 within `name`.
-        state: "registered", "champion", "retired", "refused" or "disappointed" (sent back by its own rollout).
+        state: "registered", "champion", "retired", "refused", "waiting" (undecided, until labels have come) or
+            "disappointed" (sent back by its own rollout).
         scorecard: The judge-set scores, as `models.scorecard.Scorecard` writes them; None until judged.
         gate: The gate's decision, as `models.gate_records.GateDecision` writes it; None until judged.
         labels_until: When the newest label that its training saw was given; None where that is not known.
@@ -235,6 +238,16 @@ class Registry:
             promotion = self._move_pointer(connection, target, previous, actor, reason, "rolled back")
             self._set_state(connection, version, DISAPPOINTED)
             return promotion
+
+    def end_waiting(self, version: int, *, actor: str, reason: str) -> bool:
+        """Refuse a version that waits for labels; False, and nothing changes, where it does not wait any more."""
+        table = schema.model_versions
+        mine = (table.c.name == self.name) & (table.c.version == version) & (table.c.state == WAITING)
+        with writing(self.engine) as connection:
+            if connection.execute(table.update().where(mine).values(state="refused")).rowcount == 0:
+                return False
+            append_within(connection, "models", "given up", {"version": version, "reason": reason}, actor)
+            return True
 
     def put_back(self, promotion: Promotion, *, actor: str, reason: str) -> Promotion | None:
         """

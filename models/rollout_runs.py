@@ -12,9 +12,9 @@ from infra.clock import now
 from infra.database import reading, writing
 from infra.ledger import append_within
 
-SHADOW, CANARY, PROMOTING, PROBATION = "shadow", "canary", "promoting", "probation"
+WAITING, SHADOW, CANARY, PROMOTING, PROBATION = "waiting", "shadow", "canary", "promoting", "probation"
 DONE, STOPPED, ROLLED_BACK, EXPIRED = "done", "stopped", "rolled_back", "expired"
-OPEN = (SHADOW, CANARY, PROMOTING, PROBATION)
+OPEN = (WAITING, SHADOW, CANARY, PROMOTING, PROBATION)
 
 STREAM = "rollouts"  # of the ledger
 _table = schema.rollout_runs
@@ -37,6 +37,7 @@ class RunFacts:
             count; "" = not yet.
         closing: The end that was decided and whose deeds may still be under way; "" = none.
         refused_at: Since when a serving worker says that it refuses the version, as ISO 8601; "" = none does.
+        reading: Id of the job that judges it once more, after it has waited for labels; "" = none was asked for.
         seen: What the newest look found, as JSON, for people.
     """
 
@@ -48,6 +49,7 @@ class RunFacts:
     counted_from: str = ""
     closing: str = ""
     refused_at: str = ""
+    reading: str = ""
     seen: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,7 +61,8 @@ class RolloutRun:
     Attributes:
         sequence: Counts from 1 within the model's name.
         champion_version: The champion that it is to follow; None for the first of all.
-        stage: shadow → canary → promoting → probation → done; or stopped, rolled_back, expired.
+        stage: (waiting: as a shadow, for labels that let the gate decide →) shadow → canary → promoting → probation →
+            done; or stopped, rolled_back, expired.
         stage_since: When the stage began.
         job_id: The retrain that made the version; None where a person began the rollout.
         words: The newest step, for people.
@@ -112,7 +115,7 @@ def begin(
             if known is not None:
                 return known
         for other in _open_within(connection, name):
-            if other.stage in (SHADOW, CANARY) and not other.facts.closing:
+            if other.stage in (WAITING, SHADOW, CANARY) and not other.facts.closing:
                 overtaken = f"overtaken by version {version}, whose rollout began"
                 _write(connection, closing(other, STOPPED, overtaken), "closing")
         newest = connection.execute(sa.select(sa.func.max(_table.c.sequence)).where(_table.c.name == name)).scalar()
@@ -132,10 +135,18 @@ def move(engine: sa.Engine, before: RolloutRun, after: RolloutRun, kind: str) ->
     kind: Of the ledger's row; "" = none, where only figures for people changed.
     """
     with writing(engine) as connection:
-        present = _first(connection, _table.c.name == before.name, _table.c.sequence == before.sequence)
-        if present is None or (present.stage, present.facts.steps) != (before.stage, before.facts.steps):
-            return None
-        return _write(connection, after, kind)
+        return move_within(connection, before, after, kind)
+
+
+def move_within(connection: sa.Connection, before: RolloutRun, after: RolloutRun, kind: str) -> RolloutRun | None:
+    """The same inside a caller's `writing` transaction."""
+    return _write(connection, after, kind) if stands_within(connection, before) else None
+
+
+def stands_within(connection: sa.Connection, run: RolloutRun) -> bool:
+    """Whether nobody has taken a step since `run` was read."""
+    present = _first(connection, _table.c.name == run.name, _table.c.sequence == run.sequence)
+    return present is not None and (present.stage, present.facts.steps) == (run.stage, run.facts.steps)
 
 
 def closing(run: RolloutRun, end: str, words: str) -> RolloutRun:

@@ -17,7 +17,7 @@ from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 EDGES = ("value", "low", "high")
-_STATES = ("queued", "running", "done", "failed", "refused", "cancelled")
+_STATES = ("queued", "running", "done", "failed", "refused", "undecided", "declined", "cancelled")
 _Family = GaugeMetricFamily | CounterMetricFamily
 
 

@@ -12,7 +12,7 @@ from flows.backtest.policies import Policy, policies_of
 from flows.backtest.policy_kinds import Usual
 from flows.workplace import Workplace
 from infra.errors import UserError
-from infra.jobs import Job, jobs
+from infra.jobs import JUDGE, Job, jobs
 from models.gate_records import GateRules
 from monitoring.backtesting.champion_rows import moment
 from monitoring.backtesting.judging import GATE, GUARD, Judging
@@ -127,7 +127,10 @@ def training_cost(done: tuple[Job, ...], budget_minutes: float) -> tuple[float, 
     taken = [
         (job.finished_at - job.started_at).total_seconds() / 60
         for job in done
-        if job.state in ("done", "refused") and job.started_at is not None and job.finished_at is not None
+        if job.state in ("done", "refused", "undecided")
+        and job.kind != JUDGE
+        and job.started_at is not None
+        and job.finished_at is not None
     ]
     if not taken:
         return budget_minutes, "train.budget_minutes, for no job has ended yet"

@@ -60,5 +60,5 @@ def add(
         terminal.show_json(done.outcome)
     else:
         show_training(terminal.out, done.outcome, place.settings)
-    if done.outcome.refused:
+    if done.outcome.refused or done.outcome.waits:
         sys.exit(3)

@@ -30,7 +30,7 @@ def gate(
     """
     from dataclasses import asdict
 
-    from flows.gating.second_reading import awaited
+    from flows.gating.awaited import awaited
     from flows.gating.show import show_gate
     from infra.errors import UserError
     from models.gate_records import GateDecision
@@ -58,15 +58,19 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """
-    Judge an undecided version a second and last time, with the labels that have come since.
+    Judge an undecided version a second and last time, with the labels that have come since; its rollout goes on by it.
+
+    The runner of `kedge up` does the same by itself, once the labels that it waits for have come.
 
     Example: kedge judge 3
     """
-    from flows.gating.second_reading import read_again
+    from flows.gating.second_reading import go_on, read_again
     from flows.gating.show import show_gate
     from models.gate_records import REJECT
 
-    done = read_again(terminal.place(), version, anyway=anyway, actor=terminal.person())
+    place = terminal.place()
+    done = read_again(place, version, anyway=anyway, actor=terminal.person())
+    go_on(place, version)
     if as_json:
         terminal.show_json(done)
     else:

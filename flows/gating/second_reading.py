@@ -3,33 +3,23 @@
 from dataclasses import dataclass
 
 from flows.collecting.collect import retrain_snapshot
+from flows.gating.awaited import awaited
 from flows.gating.untrained import untrained
 from flows.judging import judge
+from flows.orders import READ_AGAIN, Outcome
+from flows.rollout.act import advance_run
 from flows.workplace import Workplace
+from infra.clock import now
 from infra.errors import UserError
+from infra.jobs import Job
+from models import rollout_runs
 from models.artifact import read_artifact
-from models.gate_needs import LabelNeed, needs_from_json
 from models.gate_records import UNDECIDED, GateDecision
 from models.judged_again import note_judged_again
-from models.registry import ModelVersion
-from monitoring.labelling.rows import requests
-from monitoring.labelling.waiting import came, waiting_version
+from models.registry import WAITING, ModelVersion
+from monitoring.labelling.waiting import has_reading_left
 
-
-@dataclass(frozen=True)
-class Awaited:
-    """A need, and how many of its labels have come."""
-
-    need: LabelNeed
-    come: int
-
-    @property
-    def enough(self) -> bool:
-        return self.come >= self.need.labels
-
-    def in_words(self) -> str:
-        what = "any image" if self.need.group == "overall" else self.need.group.replace("=", " ")
-        return f"{self.come} of {self.need.labels} labels of {what}, {self.need.scope}"
+_ACTOR = "kedge rollout"
 
 
 @dataclass(frozen=True)
@@ -40,10 +30,34 @@ class ReadAgain:
     decision: GateDecision
 
 
-def awaited(place: Workplace, version: ModelVersion) -> tuple[Awaited, ...]:
-    """What an undecided version waits for, and what has come of it."""
-    asked = requests(place.engine, place.settings.project.name)
-    return tuple(Awaited(need, came(asked, version.version, need)) for need in needs_from_json(version.gate))
+def read_for_job(place: Workplace, job: Job) -> Outcome:
+    """
+    Do a job of kind "judge", which the rollout of a waiting version asked for; its rollout goes on by what is said.
+
+    Called again for a job that was broken off it reads nothing twice: what was decided stands in the version's row.
+
+    Raises:
+        UserError: another version became champion meanwhile, or the images cannot be read.
+    """
+    number = int((job.evidence or {})["version"])
+    version = place.registry.version(number)
+    if version.state == WAITING:
+        version = _read(place, version, _champion_of(place, version), _ACTOR).version
+    go_on(place, number)
+    version = place.registry.version(number)
+    decision = GateDecision.from_json(version.gate or {})
+    return Outcome(
+        version=version,
+        decision=decision,
+        promoted=place.registry.champion_version() == number,
+        train_images=0,
+        fresh_images=0,
+        seconds=(now() - job.created_at).total_seconds(),
+        report_page=None,
+        state=READ_AGAIN,
+        words=f"{version.title} was judged once more, with the labels that it waited for: {decision.outcome}.",
+        champion_version=version.parent_version,
+    )
 
 
 def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> ReadAgain:
@@ -55,18 +69,12 @@ def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> Re
             and it was not said that it is to be judged anyway.
     """
     version = place.registry.version(number)
-    champion = place.registry.champion()
     if (version.gate or {}).get("outcome") != UNDECIDED:
         said = (version.gate or {}).get("outcome", "never judged")
         raise UserError(f"{version.title} waits for nothing: the gate says {said}. `kedge gate {number}` shows why.")
-    if champion is None or version.parent_version != champion.version:
-        now_is = "there is none" if champion is None else f"that is {champion.title} now"
-        raise UserError(
-            f"{version.title} was compared with version {version.parent_version} as champion, and {now_is}. "
-            "`kedge retrain` makes a candidate that is compared with it."
-        )
-    waits = waiting_version(place.registry, champion.version)
-    if waits is None or waits.version != number:
+    champion = _champion_of(place, version)
+    newer = any(one.version > number and one.gate is not None for one in place.registry.versions())
+    if not has_reading_left(place.registry, version) or (newer and version.state != WAITING):
         raise UserError(
             f"{version.title} has no reading of the judge images left, or a newer candidate took its place. "
             "Each reading more would raise the chance that a worse model slips through; `kedge retrain` makes another."
@@ -77,10 +85,33 @@ def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> Re
             f"{version.title} was not judged again: {'; '.join(one.in_words() for one in missing)} have come. "
             "`kedge labels next` lists what is asked; --anyway uses its last reading now."
         )
-    folder = place.registry.fetch(number, place.fetched)
+    return _read(place, version, champion, actor)
+
+
+def go_on(place: Workplace, number: int) -> None:
+    """Let the rollout of a version that was judged once more take its next step, and not wait for the next look."""
+    for run in rollout_runs.open_runs(place.engine, place.registry.name):
+        if run.version == number:
+            advance_run(place, run)
+
+
+def _champion_of(place: Workplace, version: ModelVersion) -> ModelVersion:
+    """The champion, if it is still the one that the version was compared with."""
+    champion = place.registry.champion()
+    if champion is None or version.parent_version != champion.version:
+        now_is = "there is none" if champion is None else f"that is {champion.title} now"
+        raise UserError(
+            f"{version.title} was compared with version {version.parent_version} as champion, and {now_is}. "
+            "`kedge retrain` makes a candidate that is compared with it."
+        )
+    return champion
+
+
+def _read(place: Workplace, version: ModelVersion, champion: ModelVersion, actor: str) -> ReadAgain:
+    folder = place.registry.fetch(version.version, place.fetched)
     snapshot = untrained(place, retrain_snapshot(place, champion, read_artifact(folder).classes), version)
     judgement = judge(place, folder, snapshot, champion, version.reason)
     note_judged_again(
-        place.engine, version.name, number, judgement.decision, judgement.scorecard.to_json(), actor=actor
+        place.engine, version.name, version.version, judgement.decision, judgement.scorecard.to_json(), actor=actor
     )
-    return ReadAgain(place.registry.version(number), judgement.decision)
+    return ReadAgain(place.registry.version(version.version), judgement.decision)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from flows.gating.awaited import Awaited
 from flows.gating.comparing import Compared, Side
-from flows.gating.second_reading import Awaited
 from flows.show import table
 from models.gate_records import PROMOTE, CheckRow, GateDecision
 from models.registry import ModelVersion
@@ -32,7 +32,8 @@ def show_gate(console: Console, version: ModelVersion, decision: GateDecision, w
     for one in waits:
         console.print(f"  {one.in_words()} have come.", highlight=False, markup=False)
     if waits and all(one.enough for one in waits):
-        console.print(f"`kedge judge {version.version}` reads once more.", style="bold")
+        words = f"`kedge judge {version.version}` reads once more; the runner of `kedge up` does so by itself."
+        console.print(words, style="bold", highlight=False)
     elif decision.outcome == PROMOTE and version.state == "registered":
         console.print(f"`kedge rollout start {version.version}` sends it to the callers.", style="bold")
 

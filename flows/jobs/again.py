@@ -1,11 +1,11 @@
-"""Calling at once for retrains that wait: the next look of the watcher would, too, but may be minutes away."""
+"""Calling at once for jobs that wait for the runner: the watcher's next look would, too, but may be minutes away."""
 
 from collections.abc import Sequence
 
 from flows.summons import call_for_retrain
 from infra.database import open_database
 from infra.job_claims import release_abandoned
-from infra.jobs import RETRAIN, Job, open_jobs
+from infra.jobs import BY_RUNNER, Job, open_jobs
 from infra.settings import Settings
 
 
@@ -29,7 +29,7 @@ def call_for_all(settings: Settings) -> tuple[str, ...]:
 
 
 def _call(settings: Settings, waiting: Sequence[Job]) -> tuple[str, ...]:
-    retrains = [job for job in waiting if job.kind == RETRAIN]
-    for job in retrains:
+    ours = [job for job in waiting if job.kind in BY_RUNNER]
+    for job in ours:
         call_for_retrain(settings, job.id, job.attempts or 0)
-    return tuple(job.id for job in retrains)
+    return tuple(job.id for job in ours)

@@ -9,7 +9,14 @@ from rich.text import Text
 from flows.jobs.story import JobStory, WholeStory
 from flows.show import ago, table
 
-_STYLE = {"done": "green", "running": "bold cyan", "failed": "bold red", "refused": "red", "cancelled": "dim"}
+_STYLE = {
+    "done": "green",
+    "running": "bold cyan",
+    "failed": "bold red",
+    "refused": "red",
+    "undecided": "yellow",
+    "cancelled": "dim",
+}
 _ID_END = 8
 _LONG_S = 120.0
 

@@ -14,8 +14,10 @@ from flows import trials
 from flows.notify import notify
 from flows.promote import settle
 from flows.rollout import observe
+from flows.rollout.expected import is_undecided, proven_gains
 from flows.rollout.plan import (
     END,
+    JUDGE,
     MOVE,
     PROMOTE,
     WAIT,
@@ -25,18 +27,24 @@ from flows.rollout.plan import (
     advance,
     after_promotion,
     heard,
+    has_trial,
     rules_of,
 )
+from flows.summons import call_for_retrain
 from flows.workplace import Workplace
+from infra import jobs
 from infra.clock import now
+from infra.database import writing
 from infra.errors import UserError
 from models import rollout_runs, rollouts
+from models.gate_records import GateDecision
 from models.registry import Promotion, title_of
-from models.rollout_runs import CANARY, DONE, PROBATION, ROLLED_BACK, SHADOW, STOPPED, RolloutRun, closing
+from models.rollout_runs import CANARY, DONE, PROBATION, ROLLED_BACK, SHADOW, STOPPED, WAITING, RolloutRun, closing
 
 _log = logging.getLogger(__name__)
 _ACTOR = "kedge rollout"
 _TRIALS = (SHADOW, CANARY)
+SECOND_READING = "second reading"
 # Figures for people are written no more often than this.
 _TOLD_EVERY = timedelta(seconds=5)
 
@@ -73,7 +81,7 @@ def _steps(place: Workplace, run: RolloutRun) -> Iterator[RolloutRun]:
     while run.is_open:
         if run.facts.closing:
             after = _close(place, run)
-        elif run.stage in _TRIALS and not run.facts.counted_from:
+        elif has_trial(run, rules) and not run.facts.counted_from:
             after = _begin_trial(place, run, rules)
         else:
             seen = observe.observe(place, run, rules)
@@ -81,7 +89,12 @@ def _steps(place: Workplace, run: RolloutRun) -> Iterator[RolloutRun]:
             if step.deed == WAIT:
                 yield _told(place, run, seen, step)
                 return
-            after = _promote(place, run, rules) if step.deed == PROMOTE else _written(place, run, seen, step)
+            if step.deed == PROMOTE:
+                after = _promote(place, run, rules)
+            elif step.deed == JUDGE:
+                after = _have_judged(place, run, step)
+            else:
+                after = _written(place, run, seen, step)
         if after is None:
             return
         yield (run := after)
@@ -99,8 +112,31 @@ def _written(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> R
 
 def _moved(place: Workplace, run: RolloutRun, step: Step) -> RolloutRun | None:
     facts = replace(run.facts, counted_from="", refused_at="")
+    if run.stage == WAITING:
+        # The gate has read once more since the rollout began, and knows better.
+        said = GateDecision.from_json(place.registry.version(run.version).gate or {})
+        facts = replace(facts, gains=proven_gains(said), longer=is_undecided(said))
     after = replace(run, stage=step.stage, stage_since=now(), words=step.words, facts=facts)
     return rollout_runs.move(place.engine, run, after, step.stage)
+
+
+def _have_judged(place: Workplace, run: RolloutRun, step: Step) -> RolloutRun | None:
+    """
+    Ask for the job that judges it once more, in one transaction with the row that names the job: it is asked once.
+
+    None while another job is open: the next look asks again.
+    """
+    evidence = {"version": run.version, "rollout": run.sequence}
+    with writing(place.engine) as connection:
+        if not rollout_runs.stands_within(connection, run):
+            return None
+        job = jobs.queue_job_within(connection, jobs.JUDGE, SECOND_READING, evidence)
+        if dict(job.evidence or {}) != evidence:
+            return None
+        facts = replace(run.facts, reading=job.id)
+        after = rollout_runs.move_within(connection, run, replace(run, words=step.words, facts=facts), "labels came")
+    call_for_retrain(place.settings, job.id)
+    return after
 
 
 def _told(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> RolloutRun:
@@ -122,15 +158,15 @@ def _begin_trial(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Roll
     try:
         if run.stage == CANARY:
             _end_trial(place, run, SHADOW, "goes on as canary")
-        trial = trials.start(place, run.stage, run.version, share=share, actor=_ACTOR, reason=reason)
+        trial = trials.start(place, observe.alias_of(run.stage), run.version, share=share, actor=_ACTOR, reason=reason)
     except UserError as error:
         return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
-    words = f"on trial as {run.stage}, at {trial.workers} serving worker(s)"
+    words = f"on trial as {observe.alias_of(run.stage)}, at {trial.workers} serving worker(s)"
     facts = replace(run.facts, counted_from=now().isoformat())
     written = rollout_runs.move(place.engine, run, replace(run, facts=facts, words=words), "on trial")
     if written is None and _is_ending(rollout_runs.run_of(place.engine, run.name, run.sequence)):
         # While the workers were waited for somebody ended the rollout: nothing of it may stay.
-        _end_trial(place, run, run.stage, "its rollout was ended")
+        _end_trial(place, run, observe.alias_of(run.stage), "its rollout was ended")
     return written
 
 
@@ -172,13 +208,14 @@ def _close(place: Workplace, run: RolloutRun) -> RolloutRun | None:
     try:
         if end == ROLLED_BACK:
             words = _send_back(place, run)
-        elif end != DONE or run.stage in _TRIALS:
+        elif end != DONE or run.stage in (*_TRIALS, WAITING):
             for alias in _TRIALS:
                 _end_trial(place, run, alias, words)
     except UserError as error:
         # It is as far as it can be; that a worker would not follow is for people to know, not to be repeated.
         stayed = end == ROLLED_BACK and place.registry.champion_version() == run.version
         end, words = (STOPPED if stayed else end), f"{words}; but {error}"
+    place.registry.end_waiting(run.version, actor=_ACTOR, reason=run.words)
     facts = replace(run.facts, closing="")
     at = now()
     over = replace(run, stage=end, stage_since=at, ended_at=at, words=words, facts=facts)

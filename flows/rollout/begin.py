@@ -1,18 +1,19 @@
 """A rollout's beginning: one row for a candidate, once however often it is asked for."""
 
 from flows.rollout.act import advance_run
+from flows.rollout.expected import is_undecided, proven_gains
 from flows.rollout.plan import first_stage, rules_of
 from flows.workplace import Workplace
 from infra.errors import UserError
 from models import rollout_runs
 from models.artifact import read_artifact
-from models.gate_records import PROMOTE, RECENT, GateDecision
+from models.gate_records import GateDecision
 from models.registry import DISAPPOINTED, title_of
-from models.rollout_runs import CANARY, PROMOTING, SHADOW, RolloutRun, RunFacts
+from models.registry import WAITING as UNDECIDED
+from models.rollout_runs import CANARY, PROMOTING, SHADOW, WAITING, RolloutRun, RunFacts
 
 AUTOMATIC = "kedge rollout"
-# The gate's rows that compare how often both were right: the one that demands a gain has a name of its own.
-_ACCURACIES = ("gain", "accuracy")
+_WAITS = "the gate is undecided, and labels that decide are asked for"
 
 
 def begin_rollout(
@@ -29,8 +30,9 @@ def begin_rollout(
     Set a version on its way to the callers, and take the first step; what follows, every look takes.
 
     With nobody to be compared with, or where the settings know neither shadow nor canary, it is champion when this
-    returns. A rollout that is on its way already, of the same job, is gone on with; one of another version that had
-    not come to everybody is stopped.
+    returns. A candidate about which the gate is undecided waits as a shadow for the labels that it asked for, unless
+    a person sends it out. A rollout that is on its way already, of the same job, is gone on with; one of another
+    version that had not come to everybody is stopped.
 
     Args:
         place: The project.
@@ -52,30 +54,20 @@ def begin_rollout(
     if known is not None:
         return _taken_on(place, known)
     champion = place.registry.champion_version()
-    _check(place, version, champion, actor)
+    waits = _check(place, version, champion, actor) == UNDECIDED and actor == AUTOMATIC
     rules, wider = rules_of(place.settings.rollout), _is_wider(place, version, champion)
     begun = rollout_runs.begin(
         engine,
         name,
         version,
         champion_version=champion,
-        stage=_stage(stage) or first_stage(champion, rules, wider=wider),
+        stage=WAITING if waits else _stage(stage) or first_stage(champion, rules, wider=wider),
         reason=reason,
         job_id=job_id,
-        facts=RunFacts(actor=actor, gains=proven_gains(decision), longer=_undecided(decision), wider=wider),
-        words=_first_words(decision),
+        facts=RunFacts(actor=actor, gains=proven_gains(decision), longer=is_undecided(decision), wider=wider),
+        words=_WAITS if waits else _first_words(decision),
     )
     return _taken_on(place, begun)
-
-
-def proven_gains(decision: GateDecision | None) -> dict[str, float]:
-    """By how much it was better on recent judge images, 0..1, overall and by group; none where that is not proven."""
-    rows = (
-        [] if decision is None else [row for row in decision.checks if row.scope == RECENT and row.name in _ACCURACIES]
-    )
-    if not any(row.group == "overall" and row.bound < 0 for row in rows):
-        return {}
-    return {row.group: -row.loss for row in rows if row.loss < 0}
 
 
 def _is_wider(place: Workplace, version: int, champion: int | None) -> bool:
@@ -87,14 +79,10 @@ def _classes(place: Workplace, version: int) -> tuple[str, ...]:
     return tuple(read_artifact(place.registry.fetch(version, place.fetched)).classes)
 
 
-def _undecided(decision: GateDecision | None) -> bool:
-    return decision is not None and decision.outcome != PROMOTE
-
-
 def _first_words(decision: GateDecision | None) -> str:
     if decision is None:
         return "asked for by a person"
-    if _undecided(decision):
+    if is_undecided(decision):
         return "undecided by the gate; it goes on by relief, for a gain of at least 10 points is proven"
     return "the gate let it through"
 
@@ -105,7 +93,8 @@ def _stage(stage: str) -> str:
     return stage
 
 
-def _check(place: Workplace, version: int, champion: int | None, actor: str) -> None:
+def _check(place: Workplace, version: int, champion: int | None, actor: str) -> str:
+    """The version's state, where it may set out."""
     found = place.registry.version(version)
     title = title_of(place.settings.project.name, version)
     if champion == version:
@@ -115,6 +104,7 @@ def _check(place: Workplace, version: int, champion: int | None, actor: str) -> 
             f"{title} was champion before and was sent back, since it did worse than it was judged; nothing sends it "
             f"out again by itself. A person may: `kedge rollout start {version}`."
         )
+    return found.state
 
 
 def _taken_on(place: Workplace, run: RolloutRun) -> RolloutRun:

@@ -3,14 +3,17 @@
 from datetime import datetime
 from typing import Any
 
+from flows.gating.awaited import awaited
 from flows.kept_labels import champion_classes
-from flows.rollout.plan import Observed, RolloutRules, agreement_floor
+from flows.rollout.plan import Awaiting, Observed, RolloutRules, agreement_floor
 from flows.workplace import Workplace
 from infra.clock import now
+from infra.jobs import find_job
 from infra.workers import live_workers
 from models import rollouts
+from models.gate_records import REJECT, UNDECIDED, GateDecision
 from models.registry import Promotion
-from models.rollout_runs import PROBATION, SHADOW, RolloutRun
+from models.rollout_runs import CANARY, PROBATION, SHADOW, WAITING, RolloutRun
 from monitoring.reference.profile import load_profile
 from monitoring.subgroups.rows import drawn_ids
 from monitoring.trial_evidence import (
@@ -36,6 +39,7 @@ def observe(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Observed:
         was_promoted=any(one.version == run.version and one.changed_at >= run.started_at for one in history),
         share=share,
         trial=None if share is None else _trial(place, run, rules, share),
+        awaiting=_awaiting(place, run) if run.stage == WAITING else None,
         probation=_probation(place, run, history) if run.stage == PROBATION and champion == run.version else None,
         refusal=_refusal(place, run),
     )
@@ -51,6 +55,11 @@ def shown(seen: Observed) -> dict[str, Any]:
     }
 
 
+def alias_of(stage: str) -> str:
+    """By which pointer a stage has its version on trial: who waits for labels, waits as a shadow."""
+    return SHADOW if stage == WAITING else stage
+
+
 def _words(promotion: Promotion) -> str:
     return f"{promotion.actor}, {promotion.reason}"
 
@@ -62,7 +71,7 @@ def _went_back(history: tuple[Promotion, ...]) -> bool:
 
 def _share(place: Workplace, run: RolloutRun) -> float | None:
     for one in rollouts.running(place.engine, run.name):
-        if one.alias == run.stage and one.version == run.version:
+        if one.alias == alias_of(run.stage) and one.version == run.version:
             return one.share
     return None
 
@@ -71,8 +80,30 @@ def _trial(place: Workplace, run: RolloutRun, rules: RolloutRules, share: float)
     if run.champion_version is None or not run.facts.counted_from:
         return None
     since = datetime.fromisoformat(run.facts.counted_from)
+    if run.stage == WAITING:
+        # It may wait for weeks, and is looked at every few seconds: what it did lately says enough.
+        since = max(since, now() - rules.most_stage)
     beside = _beside(place, run, since, share, agreement_floor(run, rules))
-    return shadow_evidence(place.log, beside) if run.stage == SHADOW else canary_evidence(place.log, beside)
+    return canary_evidence(place.log, beside) if run.stage == CANARY else shadow_evidence(place.log, beside)
+
+
+def _awaiting(place: Workplace, run: RolloutRun) -> Awaiting:
+    version = place.registry.version(run.version)
+    decision = GateDecision.from_json(version.gate or {})
+    waits = awaited(place, version)
+    return Awaiting(
+        state=version.state,
+        said=_said(decision),
+        labels=tuple(one.in_words() for one in waits),
+        enough=all(one.enough for one in waits),
+        reading=find_job(place.engine, run.facts.reading).state if run.facts.reading else "",
+    )
+
+
+def _said(decision: GateDecision) -> str:
+    if decision.outcome == UNDECIDED and not decision.relief:
+        return "the gate is still undecided, and no other reading is planned"
+    return " ".join(decision.words()[:2] if decision.outcome == REJECT else decision.words()[:1])
 
 
 def _probation(place: Workplace, run: RolloutRun, history: tuple[Promotion, ...]) -> ProbationEvidence:

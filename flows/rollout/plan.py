@@ -5,10 +5,11 @@ Nothing here is a measure of quality by itself: the gate has judged the candidat
 cannot see, on the real callers' images, and stops at the first thing that is surely wrong.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infra.settings_sections import RolloutSettings
+from models.registry import WAITING as UNDECIDED
 from models.rollout_runs import (
     CANARY,
     DONE,
@@ -18,18 +19,21 @@ from models.rollout_runs import (
     ROLLED_BACK,
     SHADOW,
     STOPPED,
+    WAITING,
     RolloutRun,
 )
 from monitoring.comparison import FEW
 from monitoring.guards import Guard
 from monitoring.trial_evidence import ProbationEvidence, TrialEvidence
 
-WAIT, MOVE, PROMOTE, END = "wait", "move", "promote", "end"
+WAIT, MOVE, JUDGE, PROMOTE, END = "wait", "move", "judge", "promote", "end"
 
 # A worker that refuses a version tries again: a store that was away for a moment is no reason to go back.
 REFUSAL_PATIENCE = timedelta(seconds=30)
 # By relief the gate let it go on undecided, and not to everybody: the canary makes up for it.
 _LONGER = 2
+# Labels come more slowly than answers: they are waited for so many times as long.
+_PATIENT = 14
 # A trial that gives no answer at all while so many would have fallen to it has failed at every one.
 _MOST_SILENT = 50
 _UNGUARDED = "nothing could: neither its judging nor 30 labels of the champion before say how often it may err"
@@ -51,6 +55,26 @@ class RolloutRules:
 
 
 @dataclass(frozen=True)
+class Awaiting:
+    """
+    How an undecided candidate stands.
+
+    Attributes:
+        state: Of the version now: it changes when the gate has read once more.
+        said: The gate's newest decision in a sentence.
+        labels: Of each kind of label that it waits for, how many have come, in words.
+        enough: Whether they have all come.
+        reading: State of the job that judges it once more; "" = none was asked for.
+    """
+
+    state: str
+    said: str = ""
+    labels: tuple[str, ...] = ()
+    enough: bool = False
+    reading: str = ""
+
+
+@dataclass(frozen=True)
 class Observed:
     """
     What one look found.
@@ -62,6 +86,7 @@ class Observed:
         was_promoted: Whether the version was champion since the rollout began.
         share: Of the predictions, that fall to it as this stage's shadow or canary, 0..1; None = it is not on trial.
         trial: What shadow or canary showed since the trial began; None outside these stages, or while unread.
+        awaiting: How it stands with the labels; None outside the stage that waits for them.
         probation: What came back since the promotion; None outside that stage.
         refusal: What a serving worker says against the version; "" = nothing.
     """
@@ -73,6 +98,7 @@ class Observed:
     was_promoted: bool = False
     share: float | None = None
     trial: TrialEvidence | None = None
+    awaiting: Awaiting | None = None
     probation: ProbationEvidence | None = None
     refusal: str = ""
 
@@ -85,7 +111,7 @@ class Observed:
 @dataclass(frozen=True)
 class Step:
     """
-    What to do: wait; move to `stage`; promote; or end as `stage`.
+    What to do: wait; move to `stage`; have it judged once more; promote; or end as `stage`.
 
     Attributes:
         words: Why, as a sentence without its end.
@@ -134,6 +160,8 @@ def agreement_floor(run: RolloutRun, rules: RolloutRules, group: str = "overall"
 
 def advance(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     """The next step of an open rollout."""
+    if run.stage == WAITING:
+        return _waiting(run, observed, rules)
     if run.stage in (SHADOW, CANARY):
         return _on_trial(run, observed, rules)
     if run.stage == PROMOTING:
@@ -141,11 +169,59 @@ def advance(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     return _on_probation(run, observed, rules)
 
 
-def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
+def has_trial(run: RolloutRun, rules: RolloutRules) -> bool:
+    """Whether the stage has the version on trial; where the settings know no shadow, a candidate waits without one."""
+    return run.stage in (SHADOW, CANARY) or (run.stage == WAITING and rules.shadow_predictions > 0)
+
+
+def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
+    moved, stands, as_shadow = _pointer_moved(run, observed, rules), observed.awaiting, replace(run, stage=SHADOW)
+    if moved is not None:
+        return moved
+    assert stands is not None, f"rollout {run.sequence} waits, and nobody looked for what"
+    if stands.state != UNDECIDED:
+        return _read(as_shadow, stands, observed, rules)
+    if observed.share is None and has_trial(run, rules):
+        return Step(END, STOPPED, "its shadow was ended by hand, and so it waits no more")
+    seen = observed.trial
+    problem = _refused(run, observed) or (None if seen is None else _problem(as_shadow, seen, rules, whole=False))
+    if problem is not None:
+        return Step(END, STOPPED, problem)
+    if stands.reading in ("queued", "running"):
+        return Step(WAIT, WAITING, "the labels that it waited for have come, and it is judged once more")
+    if stands.reading:
+        return Step(END, STOPPED, f"it was to be judged once more, and that job is {stands.reading}")
+    labels = "; ".join(stands.labels)
+    if stands.enough:
+        return Step(JUDGE, WAITING, f"the labels that it waited for have come ({labels}), and it is judged once more")
+    until = run.stage_since + _PATIENT * rules.most_stage
+    if observed.at > until:
+        return Step(END, EXPIRED, f"until {until:%Y-%m-%d %H:%M} UTC only {labels} came, which decides nothing")
+    return Step(WAIT, WAITING, f"{labels} have come; without the others it is given up on {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _read(as_shadow: RolloutRun, stands: Awaiting, observed: Observed, rules: RolloutRules) -> Step:
+    """After the second reading: on, with what it answered unseen meanwhile counted, or to the end."""
+    if stands.state != "registered":
+        return Step(END, STOPPED, f"judged once more, it does not pass: {stands.said}")
+    words = f"judged once more, the gate lets it through: {stands.said}"
+    given = 0 if observed.trial is None else observed.trial.predictions
+    return Step(MOVE, SHADOW, words) if given < rules.shadow_predictions else _next(as_shadow, words, rules)
+
+
+def _pointer_moved(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step | None:
+    """What follows where the champion is another by now; None where it is not."""
     if observed.champion == run.version:
         return _after_promotion(f"promoted by hand during its {run.stage} ({observed.champion_words})", rules)
     if observed.champion != run.champion_version:
         return Step(END, STOPPED, f"version {observed.champion} became champion meanwhile: {observed.champion_words}")
+    return None
+
+
+def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
+    moved = _pointer_moved(run, observed, rules)
+    if moved is not None:
+        return moved
     if observed.share is None:
         return Step(END, STOPPED, f"its {run.stage} was ended by hand")
     refused = _refused(run, observed)

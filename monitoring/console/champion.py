@@ -9,7 +9,7 @@ from infra.workers import ALIVE
 from monitoring.console import words
 from monitoring.console.rows import Row, Rows
 
-_TONES = {"champion": "good", "registered": "active", "refused": "bad"}
+_TONES = {"champion": "good", "registered": "active", "refused": "bad", "waiting": "warn"}
 _LISTED = 6
 
 

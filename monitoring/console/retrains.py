@@ -14,6 +14,7 @@ TONES = {
     "queued": "active",
     "failed": "bad",
     "refused": "bad",
+    "undecided": "warn",
     "declined": "warn",
     "cancelled": "warn",
 }
@@ -26,6 +27,7 @@ _REASONS = {
     "schedule": "It was time, by trigger.cron.",
     "requested": "It was asked for from outside.",
     "manual": "A person asked for it.",
+    "second reading": "The labels had come that a candidate waited for.",
     "first": "The first training.",
 }
 _LISTED = 5

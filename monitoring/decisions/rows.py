@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
+from infra.jobs import JUDGE
 from infra.ledger import LedgerRow
 
 Row = Mapping[str, Any]
@@ -27,7 +28,8 @@ class DecisionRows:
         moves: Every change of champion, canary and shadow, by sequence within each.
         pointers: Where each points now, by its name.
         versions: By their number.
-        jobs, requests, rollouts: Oldest first.
+        jobs, requests, rollouts: Oldest first; without jobs that only judge once more, which belong to the story of the
+            job whose version they judge.
         verdicts: Those that a job's evidence names, by their sequence.
         alarms: Those that somebody has acted on, oldest first.
         ledger: Rows of the streams that decisions are written to, by stream and sequence.
@@ -64,7 +66,8 @@ def gather(engine: sa.Engine, name: str) -> DecisionRows:
     with reading(engine) as connection:
         pointers = _all(connection, sa.select(schema.pointers).where(schema.pointers.c.name == name))
         # Jobs carry no model's name: one database is one project's.
-        jobs = _all(connection, sa.select(schema.jobs).order_by(schema.jobs.c.created_at))
+        making = sa.select(schema.jobs).where(schema.jobs.c.kind != JUDGE)
+        jobs = _all(connection, making.order_by(schema.jobs.c.created_at))
         acted_on = sa.select(alarms).where(alarms.c.name == name, alarms.c.acted_on_at.is_not(None))
         return DecisionRows(
             moves=_of(connection, moves, name, moves.c.alias, moves.c.sequence),

@@ -10,7 +10,15 @@ from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Proof, 
 from monitoring.decisions.rows import DecisionRows, Row, verdict_named
 from monitoring.decisions.timeline import ROLLED_BACK, decision_of
 
-_STATES = {"queued": ACTIVE, "running": ACTIVE, "done": GOOD, "refused": WARN, "failed": BAD, "cancelled": WARN}
+_STATES = {
+    "queued": ACTIVE,
+    "running": ACTIVE,
+    "done": GOOD,
+    "refused": WARN,
+    "undecided": WARN,
+    "failed": BAD,
+    "cancelled": WARN,
+}
 _STAGES = {"done": GOOD, "stopped": WARN, "rolled_back": BAD, "expired": WARN}
 _REASONS = {
     "harm": "harm was shown",
@@ -226,7 +234,12 @@ def _asked_because(job: Row) -> str:
 
 
 def _state(state: str) -> str:
-    return {"refused": "done, and refused by the gate", "declined": "declined before it was begun"}.get(state, state)
+    said = {
+        "refused": "done, and refused by the gate",
+        "undecided": "done, and the gate is undecided",
+        "declined": "declined before it was begun",
+    }
+    return said.get(state, state)
 
 
 def _plain(word: Any) -> str:

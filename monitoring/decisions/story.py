@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infra.ledger import LedgerRow
+from models.rollout_runs import WAITING
 from monitoring.decisions import steps
 from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Step, Story
 from monitoring.decisions.rows import CHAMPION, DecisionRows, Row
@@ -78,6 +79,8 @@ def _of_job(found: DecisionRows, job: Row, moves: _Moves) -> Story:
     what = "Retrain" if job["kind"] == "retrain" else "Training"
     what = "First training" if job["reason"] == "first" else f"{what} for {job['reason']}"
     came, tone = _came_to(job, version, ended, told)
+    if not ended and any(run["stage"] == WAITING for run in runs):
+        came, tone = f"version {version} waits for labels", ACTIVE
     return Story(job["created_at"], what, came, tone, version, job["id"], tuple(told))
 
 

@@ -18,7 +18,7 @@ from infra.ledger import Ledger
 from models.examples import role_of
 from models.gate_needs import OVERALL, LabelNeed, needs_from_json
 from models.gate_records import OLD
-from models.registry import ModelVersion, Registry
+from models.registry import WAITING, ModelVersion, Registry
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, LabelRequest
 from monitoring.labels import Bools, Wanted
 from monitoring.prediction_log import PredictionLog
@@ -43,16 +43,20 @@ class Waiting:
 
 
 def waiting_version(registry: Registry, champion: int | None) -> ModelVersion | None:
-    """The newest version that was compared with the champion, if it is undecided and may be read once more."""
-    newest = next((one for one in reversed(registry.versions()) if one.gate is not None), None)
-    if newest is None or champion is None or newest.parent_version != champion or newest.version == champion:
+    """The newest version that waits for labels, if it was compared with the champion and may be read once more."""
+    newest = next((one for one in reversed(registry.versions()) if one.state == WAITING), None)
+    if newest is None or champion is None or newest.parent_version != champion:
         return None
-    if not needs_from_json(newest.gate):
-        return None
+    return newest if needs_from_json(newest.gate) and has_reading_left(registry, newest) else None
+
+
+def has_reading_left(registry: Registry, version: ModelVersion) -> bool:
+    """Whether the gate may read once more for a version beside the champion that it was compared with."""
+    this = (_READING, version.onnx_sha256, version.parent_version)
     rows = Ledger(registry.engine).rows(_READINGS)
-    this = (_READING, newest.onnx_sha256, champion)
-    read = sum((row.kind, row.facts.get("onnx_sha256"), row.facts.get("champion")) == this for row in rows)
-    return newest if read < _MOST_READINGS else None
+    return sum((row.kind, row.facts.get("onnx_sha256"), row.facts.get("champion")) == this for row in rows) < (
+        _MOST_READINGS
+    )
 
 
 def waiting(version: ModelVersion, requests: Sequence[LabelRequest]) -> Waiting:

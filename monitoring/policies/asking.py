@@ -73,8 +73,9 @@ def with_moments(question: Question) -> Question:
 def decide_within(connection: sa.Connection, name: str, question: Question) -> Decided:
     """Decide by the jobs and requests of this transaction; it only reads."""
     clocked = with_moments(question)
-    requests = waiting_within(connection, name)
     jobs = jobs_within(connection, name, clocked.given.at)
+    # Who asks while a candidate is judged once more is answered when that is over, and whatever it came to is known.
+    requests = () if jobs.judging else waiting_within(connection, name)
     given = replace(clocked.given, requests=tuple(one.reason for one in requests), jobs=jobs)
     decision = decide(given, clocked.rules)
     considered = clocked.memory.moments_until if decision.keeps_moment else given.at

@@ -3,15 +3,16 @@
 from datetime import timedelta
 
 from monitoring.policies.expected import usual_minutes
-from monitoring.policies.expression import REQUESTED
+from monitoring.policies.expression import POLICIES, REQUESTED
 from monitoring.policies.records import ConstraintAnswer, PolicyInput
 from monitoring.policies.rules import PolicyRules
 from monitoring.triage import FIX_INPUT
 
-BROKEN_INPUT, OPEN_JOB, ROLLOUT, COOLDOWN, WEEK, MONTH, QUIET, FRESH, CLASSES, REGION, REFUSAL = (
+BROKEN_INPUT, OPEN_JOB, ROLLOUT, WAITING, COOLDOWN, WEEK, MONTH, QUIET, FRESH, CLASSES, REGION, REFUSAL = (
     "broken input",
     "open job",
     "rollout",
+    "waiting candidate",
     "cool-down",
     "per week",
     "training minutes",
@@ -32,6 +33,7 @@ def constraints(given: PolicyInput, rules: PolicyRules, fired: tuple[str, ...]) 
         _broken_input(given),
         _open_job(given),
         _rollout(given),
+        _waiting(given, fired),
         _cooldown(given, rules),
         _week(given, rules),
         _month(given, rules),
@@ -53,6 +55,20 @@ def _rollout(given: PolicyInput) -> ConstraintAnswer:
     # What harms is the champion of before; its successor is already made, and on its way.
     found = given.jobs.rolling_out
     return _answer(ROLLOUT, f"{found[:1].upper()}{found[1:]}; its rollout is waited for." if found else "")
+
+
+def _waiting(given: PolicyInput, fired: tuple[str, ...]) -> ConstraintAnswer:
+    """One is made already and only lacks labels, unless what asks now is on demand, or more urgent than its reason."""
+    found = given.jobs.waiting
+    if found is None or REQUESTED in fired or any(_rank(name) < _rank(found.reason) for name in fired):
+        return _answer(WAITING)
+    words = f"Version {found.version}, made for {found.reason}, waits for labels that decide about it: {found.words}."
+    return _answer(WAITING, words)
+
+
+def _rank(reason: str) -> int:
+    """The strongest policy has the smallest; what people ask for themselves comes last."""
+    return POLICIES.index(reason) if reason in POLICIES else len(POLICIES)
 
 
 def _cooldown(given: PolicyInput, rules: PolicyRules) -> ConstraintAnswer:

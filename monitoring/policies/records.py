@@ -62,13 +62,30 @@ class Audited:
 
 
 @dataclass(frozen=True)
+class WaitingCandidate:
+    """
+    A candidate about which the gate is undecided until labels have come.
+
+    Attributes:
+        reason: Why it was made.
+        words: How far the labels have come, and when it is given up; a sentence without its end.
+    """
+
+    version: int
+    reason: str
+    words: str
+
+
+@dataclass(frozen=True)
 class JobsSoFar:
     """
     Training jobs, as far as they hold back the next.
 
     Attributes:
         open: Id of the job that is queued or running; "" where none is.
+        judging: Whether that job trains nothing, and only judges a candidate once more.
         rolling_out: The version on its way to be champion and where it is, as "version 3 is in shadow"; "" for none.
+        waiting: The candidate that waits for labels; None where none does.
         last_ended: Of the newest retrain.
         failures: How many of the newest retrains failed in a row.
         asked: When each retrain of the last seven days was asked for, oldest first.
@@ -78,7 +95,9 @@ class JobsSoFar:
     """
 
     open: str = ""
+    judging: bool = False
     rolling_out: str = ""
+    waiting: WaitingCandidate | None = None
     last_ended: datetime | None = None
     failures: int = 0
     asked: tuple[datetime, ...] = ()

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
-from infra.jobs import OPEN, RETRAIN, TRAIN, broken_off_train
-from models.rollout_runs import EXPIRED, PROBATION, ROLLED_BACK, STOPPED
-from monitoring.policies.records import Audited, Behind, JobsSoFar
+from infra.jobs import JUDGE, OPEN, RETRAIN, TRAIN, broken_off_train
+from models.rollout_runs import EXPIRED, PROBATION, ROLLED_BACK, STOPPED, WAITING
+from monitoring.policies.records import Audited, Behind, JobsSoFar, WaitingCandidate
 
 _WEEK, _MONTH = timedelta(days=7), timedelta(days=30)
 # Of so many jobs the median is what the next will cost; older ones had other data.
 _USUAL_OF = 5
-_FINISHED = ("done", "refused")
+_FINISHED = ("done", "refused", "undecided")
 # These never trained: a micro-run, and one that nobody took.
 _UNTRIED = ("declined", "cancelled")
 _CAME_TO_NOTHING = ("refused", "declined")
@@ -30,14 +30,17 @@ def jobs_within(connection: sa.Connection, name: str, at: datetime) -> JobsSoFar
     """Training jobs, and the rollout of what the last one made, as they stand in this transaction."""
     jobs = schema.jobs
     in_the_way = jobs.c.state.in_(OPEN) & ~broken_off_train()
-    waiting = connection.execute(sa.select(jobs.c.id).where(in_the_way).order_by(jobs.c.created_at).limit(1)).scalar()
+    oldest = sa.select(jobs.c.id, jobs.c.kind).where(in_the_way).order_by(jobs.c.created_at).limit(1)
+    waiting = connection.execute(oldest).first()
     ended = connection.execute(sa.select(sa.func.max(jobs.c.finished_at)).where(jobs.c.kind == RETRAIN)).scalar()
     recent = sa.select(jobs).where((jobs.c.created_at >= at - _WEEK) | (jobs.c.finished_at >= at - _MONTH))
     rows = connection.execute(recent.order_by(jobs.c.created_at)).mappings().all()
     usual = _usual(connection)
     return JobsSoFar(
-        open=str(waiting or ""),
+        open="" if waiting is None else str(waiting.id),
+        judging=waiting is not None and waiting.kind == JUDGE,
         rolling_out=_rolling_out(connection, name),
+        waiting=_waiting(connection, name),
         last_ended=ended,
         failures=_failures(connection),
         asked=tuple(row["created_at"] for row in rows if _counts(row, at)),
@@ -94,10 +97,19 @@ def _failures(connection: sa.Connection) -> int:
 def _rolling_out(connection: sa.Connection, name: str) -> str:
     runs = schema.rollout_runs
     # A version in probation is champion already: what harms now is its own.
-    under_way = (runs.c.name == name) & runs.c.ended_at.is_(None) & (runs.c.stage != PROBATION)
+    under_way = (runs.c.name == name) & runs.c.ended_at.is_(None) & runs.c.stage.not_in((PROBATION, WAITING))
     query = sa.select(runs.c.version, runs.c.stage).where(under_way).order_by(runs.c.sequence.desc()).limit(1)
     found = connection.execute(query).first()
     return "" if found is None else f"version {found.version} is in {found.stage}"
+
+
+def _waiting(connection: sa.Connection, name: str) -> WaitingCandidate | None:
+    runs, versions = schema.rollout_runs, schema.model_versions
+    made = (versions.c.name == runs.c.name) & (versions.c.version == runs.c.version)
+    query = sa.select(runs.c.version, versions.c.reason, runs.c.words).join_from(runs, versions, made)
+    waits = query.where(runs.c.name == name, runs.c.ended_at.is_(None), runs.c.stage == WAITING)
+    found = connection.execute(waits.order_by(runs.c.sequence.desc()).limit(1)).first()
+    return None if found is None else WaitingCandidate(found.version, found.reason, found.words)
 
 
 def _counts(row: sa.RowMapping, at: datetime) -> bool:
@@ -106,7 +118,7 @@ def _counts(row: sa.RowMapping, at: datetime) -> bool:
 
 
 def _ran(row: sa.RowMapping) -> bool:
-    return row["started_at"] is not None and row["finished_at"] is not None
+    return bool(row["kind"] != JUDGE and row["started_at"] is not None and row["finished_at"] is not None)
 
 
 def _minutes(row: sa.RowMapping) -> float:

@@ -180,7 +180,8 @@ class Traffic:
         if self._place.registry.champion_version() != champion:
             moments.setdefault("promoted", passed)
         for row in self._place.ledger.rows("jobs", 5):
-            if row.sequence > self._jobs_before and row.kind in ("asked", "done", "refused", "failed", "declined"):
+            ends = ("asked", "done", "refused", "undecided", "failed", "declined")
+            if row.sequence > self._jobs_before and row.kind in ends:
                 moments.setdefault(f"job {row.kind} {row.sequence}", passed)
 
     def _is_settled(self, champion: int | None) -> bool:

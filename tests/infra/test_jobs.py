@@ -322,3 +322,12 @@ def test_the_ledger_knows_what_was_asked_for_and_how_it_ended(engine):
     ]  # fmt: skip
     assert rows[-1].facts["error"] == "the disk is full"
     assert Ledger(engine).verify("jobs") is None
+
+
+def test_judging_once_more_does_not_wait_for_a_training_that_a_person_broke_off(engine):
+    train = queue_job(engine, "train", "first")
+
+    judging = queue_job(engine, "judge", "second reading", {"version": 2})
+
+    assert [(one.id, one.kind) for one in open_jobs(engine)] == [(train.id, "train"), (judging.id, "judge")]
+    assert queue_job(engine, "judge", "second reading", {"version": 2}).id == judging.id

@@ -132,7 +132,7 @@ def register(registry: Registry, folder, gate: dict, parent: int = 1):
     for file in ("model.onnx", "model.safetensors", "artifact.json"):
         folder.mkdir(exist_ok=True)
         (folder / file).write_bytes(f"{file} of a candidate".encode())
-    return registry.register(folder, reason="harm", parent_version=parent, gate=gate, state="refused")
+    return registry.register(folder, reason="harm", parent_version=parent, gate=gate, state="waiting")
 
 
 def test_a_look_asks_for_what_the_candidate_waits_for_while_it_is_in_shadow(open_station, birds, tmp_path):
@@ -158,7 +158,7 @@ def test_a_look_asks_for_what_the_candidate_waits_for_while_it_is_in_shadow(open
         assert role_of(one.image_sha256, KEY) == "judge"
 
 
-def test_only_the_newest_undecided_candidate_of_this_champion_with_a_reading_left_waits(open_station, tmp_path):
+def test_only_the_newest_waiting_candidate_of_this_champion_with_a_reading_left_waits(open_station, tmp_path):
     registry = open_station().place.registry
     gate = undecided(LabelNeed("overall", "recent", 15))
     other = register(registry, tmp_path / "other", gate, parent=7)

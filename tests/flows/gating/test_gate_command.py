@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.gating.awaited import awaited
 from flows.gating.readings import STREAM
-from flows.gating.second_reading import awaited, read_again
+from flows.gating.second_reading import read_again
 from flows.judging import judge
 from flows.workplace import role_key
 from infra import schema
@@ -53,26 +54,27 @@ def candidate_of(place, tmp_path, channel: int = GREEN, reason: str = "manual"):
     judged = judge(place, folder, retrain_snapshot(place, champion, TWO), champion, reason)
     version = place.registry.register(
         folder, reason=reason, parent_version=champion.version, scorecard=judged.scorecard.to_json(),
-        gate=json.loads(json.dumps(judged.decision.to_json())), state="refused",
+        gate=json.loads(json.dumps(judged.decision.to_json())), state="waiting",
     )  # fmt: skip
     return champion, version
 
 
-def labelled(place, count: int, wrong_red: int = 0, scope: str = "recent") -> None:
-    """Predictions that the gate asked about and people labelled: pictures whose role is to judge."""
+def labelled(place, count: int, wrong: int = 0, scope: str = "recent", channel: int = RED) -> None:
+    """Predictions that the gate asked about and people labelled: pictures to judge by; in some a channel is `wrong`."""
     key, made, number = role_key(place.engine), [], 0
     while len(made) < count:
         number += 1
         truth = TWO[number % 2]
-        opinion = TWO[1 - number % 2] if len(made) < wrong_red else truth
-        data = card((opinion, truth, truth), 500_000 + number)
+        opinions = [truth] * 3
+        opinions[channel] = TWO[1 - number % 2] if len(made) < wrong else truth
+        data = card(opinions, 500_000 + number)
         content = sha256(data).hexdigest()
         if role_of(content, key) != "judge":
             continue
         place.objects.put(image_key(content), data)
         at = now() - timedelta(minutes=10)
         made.append((Prediction(
-            id=new_id(at), at=at, model_version=1, label=opinion, confidence=0.9, probabilities=(0.5, 0.5),
+            id=new_id(at), at=at, model_version=1, label=opinions[RED], confidence=0.9, probabilities=(0.5, 0.5),
             embedding=None, statistics=(), image_sha256=content, image_width=8, image_height=8, image_format="png",
             image_bytes=len(data), image_kept=True, metadata={},
         ), truth))  # fmt: skip
@@ -134,7 +136,7 @@ def test_when_the_labels_have_come_the_second_reading_decides_and_there_is_no_th
     _, version = candidate_of(place, tmp_path)
     most = max(one.labels for one in needs_from_json(version.gate))
     # In the world that the champion was made for, and enough of them; the candidate is right in all.
-    labelled(place, most + 60, wrong_red=most // 8, scope="old")
+    labelled(place, most + 60, wrong=most // 8, scope="old")
 
     waits = awaited(place, version)
     done = read_again(place, 2, anyway=False, actor="ada")
@@ -155,6 +157,7 @@ def test_anyway_uses_up_the_last_reading(place, tmp_path):
     again = kedge("judge", "2", "--anyway")
 
     assert "Undecided" in again.stdout
+    assert place.registry.version(2).state == "refused"
     with pytest.raises(UserError, match="has no reading of the judge images left"):
         read_again(place, 2, anyway=True, actor="ada")
 
@@ -178,4 +181,4 @@ def test_two_versions_are_compared_and_it_counts_as_a_reading(place, tmp_path):
     assert (told["first"]["version"], told["second"]["version"]) == (2, 1)
     assert told["readings"] == 3
     assert [row.kind for row in place.ledger.rows(STREAM)] == ["reading", "comparison", "comparison"]
-    assert place.registry.version(2).state == "refused"
+    assert place.registry.version(2).state == "waiting"

@@ -9,6 +9,7 @@ from infra.database import open_database, writing
 from infra.jobs import claim_job, finish_job, queue_job, queue_job_within
 from infra.ledger import Ledger, append_within
 from infra.objects import LocalObjects
+from models import rollout_runs
 from models.registry import Registry
 from monitoring.decisions.rows import gather
 from monitoring.decisions.story import stories, story_of
@@ -127,6 +128,32 @@ def test_what_the_trigger_said_is_told_wherever_it_lies_in_the_evidence(registry
         "harm fires; nothing holds it back.", "The verdict is to retrain.", "A retrain may avoid 12 errors a day."
     )  # fmt: skip
     assert "3 of 500 labels." not in lines
+
+
+def test_an_undecided_candidate_is_told_with_what_it_waits_for_and_its_second_reading_in_the_same_story(
+    registry, register
+):
+    first_model(registry, register)
+    job = retrain(registry)
+    version = register(job, GATE, "waiting")
+    finish(registry, job, version, "undecided")
+    run = rollout_runs.begin(
+        registry.engine, "digits", version, champion_version=1, stage="waiting", reason="retrain for harm",
+        job_id=job.id, facts=rollout_runs.RunFacts(), words="12 of 40 labels of class 7, recent have come",
+    )  # fmt: skip
+
+    waits = told(registry)[0]
+    judging = queue_job(registry.engine, "judge", "second reading", {"version": version, "rollout": run.sequence})
+    finish_job(registry.engine, judging.id, "done", outcome={"version": version, "promoted": True})
+    registry.promote(version, actor="kedge rollout", reason="retrain for harm")
+    newest, oldest = told(registry)
+
+    assert (waits.title, waits.tone) == ("Retrain for harm: version 2 waits for labels", "active")
+    assert step(waits, "job").title == "Retraining done, and the gate is undecided"
+    assert any("12 of 40 labels of class 7" in line for line in step(waits, "rollout").lines)
+    assert (newest.title, newest.job_id) == ("Retrain for harm: version 2 was promoted", job.id)
+    assert [each.part for each in newest.steps] == ["trigger", "job", "gate", "rollout", "promotion"]
+    assert oldest.title == "First training: version 1 was promoted"
 
 
 def test_a_refused_candidate_is_told_with_the_gates_objections(registry, register):

@@ -10,7 +10,15 @@ from monitoring.performance import Interval
 from monitoring.policies.decide import decide
 from monitoring.policies.expression import parse
 from monitoring.policies.moments import quiet_hours
-from monitoring.policies.records import Audited, Behind, EstimatedAccuracy, JobsSoFar, Measured, PolicyInput
+from monitoring.policies.records import (
+    Audited,
+    Behind,
+    EstimatedAccuracy,
+    JobsSoFar,
+    Measured,
+    PolicyInput,
+    WaitingCandidate,
+)
 from monitoring.policies.rules import PolicyRules
 from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN, LabelsSoFar
 
@@ -201,6 +209,29 @@ def test_so_many_a_week_and_the_next_when_the_oldest_is_a_week_old():
     (held,) = decision.held_back
     assert (held.name, held.until) == ("per week", AT + timedelta(days=4))
     assert decide(replace(HARMED, jobs=JobsSoFar(asked=asked)), rules(most_per_week=4)).starts
+
+
+def waiting(reason: str) -> JobsSoFar:
+    return JobsSoFar(waiting=WaitingCandidate(3, reason, "12 of 40 labels of class 7, recent have come"))
+
+
+def test_a_candidate_that_waits_for_labels_holds_back_another_for_the_same_reason_and_says_what_ends_it():
+    (held,) = decide(replace(HARMED, jobs=waiting("harm")), rules()).held_back
+
+    assert (held.name, held.until) == ("waiting candidate", None)
+    assert held.words == (
+        "Version 3, made for harm, waits for labels that decide about it: 12 of 40 labels of class 7, recent have come."
+    )
+
+
+def test_a_candidate_that_waits_gives_way_to_who_asks_and_to_a_more_urgent_reason_and_to_no_lesser_one():
+    asked = replace(CALM, requests=("new labels",))
+    weekly = replace(CALM, moment=AT - timedelta(minutes=1))
+
+    assert decide(replace(asked, jobs=waiting("harm")), rules()).starts
+    assert decide(replace(HARMED, jobs=waiting("schedule")), rules()).starts
+    assert decide(replace(HARMED, jobs=waiting("new camera")), rules()).starts
+    assert not decide(replace(weekly, jobs=waiting("harm")), rules(cron="0 3 * * 0")).starts
 
 
 def test_minutes_of_training_are_counted_over_thirty_days_with_the_next_job_among_them():

@@ -220,6 +220,42 @@ def test_a_version_on_its_way_to_be_champion_is_waited_for(open_station):
     assert [one.words for one in held.decision.held_back] == ["Version 2 is in shadow; its rollout is waited for."]
 
 
+def test_a_candidate_that_waits_for_labels_holds_the_same_reason_back_and_lets_somebody_who_asks_start(open_station):
+    settings = {"trigger__cooldown_minutes": 0, "trigger__least_fresh_labels": 50, "labels__per_day": 0}
+    station = with_labels(open_station(**settings), right=0.5)
+    folder = station.place.settings.root / "candidate"
+    for file in ("model.onnx", "model.safetensors", "artifact.json"):
+        folder.mkdir(exist_ok=True)
+        (folder / file).write_bytes(b"of a candidate")
+    station.place.registry.register(folder, reason="harm", parent_version=1, state="waiting")
+    roll_out(station, stage="waiting")
+
+    held = tick(station.place)
+    asked = ask(station)
+    started = tick(station.place)
+
+    assert (held.verdict.action, held.job_id) == ("retrain", None)
+    assert [one.name for one in held.decision.held_back] == ["waiting candidate"]
+    assert held.decision.held_back[0].words.startswith("Version 2, made for harm, waits for labels that decide about")
+    assert started.job_id is not None
+    assert answer(station, asked).state == "accepted"
+
+
+def test_who_asks_while_a_candidate_is_judged_once_more_is_answered_when_that_is_over(open_station):
+    station = with_labels(open_station(trigger__cooldown_minutes=0, trigger__least_fresh_labels=50))
+    judging = queue_job(station.place.engine, "judge", "second reading", {"version": 2, "rollout": 1})
+    asked = ask(station)
+
+    tick(station.place)
+    meanwhile = answer(station, asked)
+    end(station, judging.id)
+    tick(station.place)
+
+    assert meanwhile.state == "waiting"
+    assert answer(station, asked).state == "accepted"
+    assert [one.kind for one in jobs(station.place.engine)] == ["retrain", "judge"]
+
+
 def test_after_a_version_was_rolled_back_new_labels_are_awaited(open_station):
     station = with_labels(open_station(trigger__cooldown_minutes=0, trigger__least_fresh_labels=50), right=0.5)
     roll_out(station, stage="rolled_back", ended_at=now())
