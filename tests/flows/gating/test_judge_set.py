@@ -14,6 +14,7 @@ from infra import schema
 from infra.database import writing
 from infra.files import sha256_of
 from models.examples import Example
+from models.gate_records import DIFFERENT
 from monitoring.prediction_log import image_key
 from tests.flows.gating.opinions import TWO, card, cards, judged_on, open_project, reader, registered
 
@@ -71,6 +72,16 @@ def test_a_picture_that_chance_drew_as_well_counts_as_any_other(place):
     found = judge_set(place, judged_on([], [one]))
 
     assert (found.recent.asked_for, found.recent.by_chance) == (("",), (True,))
+
+
+def test_what_is_asked_since_a_candidate_answers_it_differently_counts_for_that_one_alone(place):
+    one = produced(place, 1)
+    ask(place, one, "gate", group=DIFFERENT, scope="recent")
+
+    its_own, of_another = judge_set(place, judged_on([], [one]), 2), judge_set(place, judged_on([], [one]), 3)
+
+    assert (its_own.recent.examples, its_own.recent.asked_for) == ((one,), (DIFFERENT,))
+    assert of_another.recent.examples == judge_set(place, judged_on([], [one])).recent.examples == ()
 
 
 @pytest.mark.parametrize(
