@@ -111,7 +111,7 @@ def _same_images(one: Answers, other: Answers) -> bool:
 def _floors(given: GateInput, rules: GateRules) -> list[CheckRow]:
     checks = floor_checks(_plain(given.candidate_old), None, OLD, rules)
     recent, champion = given.candidate_recent, given.champion_recent
-    if recent is not None and recent.images:
+    if recent is not None and recent.counts_for("").any():
         # On recent images a candidate below a floor but no worse than the champion is still the better of the two.
         checks += floor_checks(_plain(recent), None if champion is None else _plain(champion), RECENT, rules)
     if given.candidate_floors is not None:

@@ -163,7 +163,7 @@ def chance_of_passing(images: int, margin: float, discordance: float, loss: floa
 
 def chance_of_at_least(heads: int, tosses: int) -> float:
     """Exact probability of so many heads or more with a fair coin."""
-    return sum(comb(tosses, number) for number in range(max(0, heads), tosses + 1)) / 2**tosses
+    return float(sum(comb(tosses, number) for number in range(max(0, heads), tosses + 1)) / 2**tosses)
 
 
 def _root(function: Callable[[float], float], counts: PairedCounts) -> float:

@@ -119,6 +119,28 @@ def test_a_gain_on_what_callers_corrected_is_no_gain(place, tmp_path):
     assert (gain.images, gain.result, decision.relief) == (0, "undecided", False)
 
 
+def test_a_second_reading_proves_the_gain_on_what_the_candidate_was_seen_to_answer_differently(place, tmp_path):
+    """The champion reads red, the candidate green; of 40 pictures on which they differ green is right on 30."""
+    champion = registered(place, reader(tmp_path / "a", 0))
+    candidate = registered(place, reader(tmp_path / "b", 1), promoted=False)
+    old = cards(tmp_path / "cards", 400, (0.02, 0.02, 0.0))
+    asked = []
+    for number in range(40):
+        red, green = ("light", "dark") if number < 30 else ("dark", "light")
+        one = replace(produced(place, 3_000 + number), image=image_key(f"{number:064x}"))
+        place.objects.put(str(one.image), card((red, green, "dark"), 900 + number))
+        ask(place, one, "gate", group=DIFFERENT, scope="recent")
+        asked.append(one)
+
+    its_own = judge(place, tmp_path / "b", judged_on(old, asked), champion, "harm").decision
+    of_another = judge(place, reader(tmp_path / "c", 1, mark=0.5), judged_on(old, asked), champion, "harm").decision
+
+    assert candidate.version == 2
+    gain = next(one for one in its_own.checks if one.name == "gain")
+    assert (gain.images, gain.result) == (40, "passed")
+    assert any("no recent labelled image is kept for judging" in one.words for one in of_another.objections)
+
+
 def test_images_labelled_for_one_class_stay_out_of_the_scores_that_are_published(place, tmp_path):
     champion = registered(place, reader(tmp_path / "a", 0))
     old = cards(tmp_path / "cards", 80, (0.0, 0.0, 0.0))
