@@ -105,7 +105,7 @@ def _images(
     kept = []
     for one in examples:
         group = _asked_group(asked, one)
-        if group == DIFFERENT and _gate_facts(asked, one).get("version") != candidate:
+        if group == DIFFERENT and str(_gate_facts(asked, one).get("version")) != str(candidate):
             continue
         # Drawn among answers of one class and labelled as another, it is no fair sample of any.
         if not group.startswith(_CLASS) or group == f"{_CLASS}{one.label}":
