@@ -55,7 +55,7 @@ def judge(
     runtime = Runtime.open(candidate)
     classes = runtime.artifact.classes
     known = None if champion is None else comparable_classes(place, champion, classes)
-    images = judge_set(place, snapshot)
+    images = judge_set(place, snapshot, _number(place, runtime))
     answered = _answered(place, runtime, images, classes if known is None else known)
     earlier = _note_reading(place, runtime, images, answered, champion, reason)
     facts = _facts(runtime, candidate)
@@ -82,6 +82,12 @@ def judge(
     )
     mistakes = _mistakes(place, answered.all, answered.examples)
     return Judgement(decision, scorecard, _plain(given.candidate_old), answered.later_answers, mistakes)
+
+
+def _number(place: Workplace, runtime: Runtime) -> int | None:
+    """Of the candidate, where it was registered before: at its second reading."""
+    same = [one.version for one in place.registry.versions() if one.onnx_sha256 == runtime.artifact.onnx_sha256]
+    return max(same, default=None)
 
 
 @dataclass(frozen=True)

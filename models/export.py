@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +28,7 @@ from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.golden import golden_of
 from models.images import decode_for, normalise, resize
 from models.runtime import Graph, Runtime
+from models.temperature import best_temperature
 from models.training.report import TrainingReport, read_report
 from models.training.run_folder import read_examples
 from models.weights import load_champion, read_weights
@@ -38,8 +38,6 @@ SELECT_LOGITS = "select_logits.npy"
 _BATCHES = (1, 7, 64)
 _OPSET = 18
 _MOST_SELECT = 5_000
-# Below the first a temperature would turn guesses into certainties; nothing sensible lies outside.
-_COLDEST, _HOTTEST = 0.2, 10.0
 
 
 class Deployed(nn.Module):
@@ -96,7 +94,7 @@ def export(run_dir: Path) -> Artifact:
         )
     logits = _select_logits(path, squares, report)
     write_atomically(run_dir / SELECT_LOGITS, _as_npy(logits))
-    artifact = _artifact(report, candidate, network, _temperature(logits, labels), parity)
+    artifact = _artifact(report, candidate, network, best_temperature(logits, labels), parity)
     artifact = dataclasses.replace(artifact, golden=golden_of(Runtime(artifact, Graph.open(path))))
     write_artifact(artifact, candidate)
     return artifact
@@ -177,26 +175,6 @@ def _as_npy(values: NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     np.save(file, values, allow_pickle=False)
     return file.getvalue()
-
-
-def _temperature(logits_found: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """
-    The temperature with the least cross-entropy on *select* (Guo et al. 2017); 1 where none is better.
-
-    The targets are smoothed as Platt (1999) does: without an error among a few hundred images the best temperature
-    would be as cold as allowed, and the model certain of everything.
-    """
-    logits, truth = torch.from_numpy(logits_found), torch.from_numpy(labels)
-    # What is taken from the label, 1 of N + 2, torch spreads over all classes, the label's own among them.
-    classes = logits.shape[1]
-    smoothing = classes / (max(1, classes - 1) * (len(labels) + 2))
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / float(np.exp(log_temperature))
-        return float(functional.cross_entropy(scaled, truth, label_smoothing=min(0.5, smoothing)))
-
-    found = minimize_scalar(loss, bounds=(float(np.log(_COLDEST)), float(np.log(_HOTTEST))), method="bounded")
-    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
 def _artifact(

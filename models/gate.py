@@ -10,6 +10,7 @@ from dataclasses import replace
 from models import noninferiority
 from models.gate_calibration import calibration_check, precisions
 from models.gate_floors import floor_checks, new_class_checks
+from models.gate_gain import gain_check, gain_is_large
 from models.gate_groups import compare, comparisons
 from models.gate_records import (
     OLD,
@@ -25,9 +26,6 @@ from models.gate_records import (
     Objection,
 )
 from models.gate_words import licence_words, no_recent_images, notes_of, objection_of
-from models.noninferiority import PairedCounts, paired_counts
-
-_POWER = 0.9
 
 
 def decide(given: GateInput, rules: GateRules) -> GateDecision:
@@ -52,7 +50,7 @@ def decide(given: GateInput, rules: GateRules) -> GateDecision:
     outcome = REJECT if rejected else UNDECIDED if undecided else PROMOTE
     return GateDecision(
         outcome=outcome,
-        relief=outcome == UNDECIDED and _gain_is_large(given, rules, level),
+        relief=outcome == UNDECIDED and gain_is_large(given, rules, level),
         objections=(*rejected, *undecided),
         checks=tuple(checks),
         precisions=precisions(_plain(given.candidate_old), _plain(given.champion_old))
@@ -113,7 +111,7 @@ def _same_images(one: Answers, other: Answers) -> bool:
 def _floors(given: GateInput, rules: GateRules) -> list[CheckRow]:
     checks = floor_checks(_plain(given.candidate_old), None, OLD, rules)
     recent, champion = given.candidate_recent, given.champion_recent
-    if recent is not None and recent.images:
+    if recent is not None and recent.counts_for("").any():
         # On recent images a candidate below a floor but no worse than the champion is still the better of the two.
         checks += floor_checks(_plain(recent), None if champion is None else _plain(champion), RECENT, rules)
     if given.candidate_floors is not None:
@@ -128,7 +126,7 @@ def _against_champion(given: GateInput, champion: Answers, rules: GateRules, lev
     if recent is not None and champion_recent is not None and recent.images:
         found = comparisons(recent, champion_recent, RECENT, given.subgroups, rules)
         if given.gain_required:
-            checks.append(_gain(recent, champion_recent, level))
+            checks.append(gain_check(recent, champion_recent, level))
             found = [one for one in found if one.group != "overall"]
         compared += found
     checks += compare(compared, rules, level)
@@ -138,44 +136,11 @@ def _against_champion(given: GateInput, champion: Answers, rules: GateRules, lev
     return checks
 
 
-def _gain(candidate: Answers, champion: Answers, level: float) -> CheckRow:
-    """
-    Better on recent images: a loss of zero or more must be ruled out.
-
-    At the level of the margins: at 0.05 the score test promotes no true gain in 5.25 % of runs at worst.
-    """
-    counts, effect, images = _measured(candidate, champion)
-    bound = noninferiority.upper_bound(counts, level)
-    result, needed = "passed", None
-    if not noninferiority.no_worse(counts, 0.0, level):
-        result = "failed" if noninferiority.lower_bound(counts, level) > 0 else UNDECIDED
-    if result == UNDECIDED:
-        # The gain seen so far, or five points where none was seen, is what further labels would have to prove.
-        gain = counts.loss if counts.loss < 0 else -0.05
-        wanted = noninferiority.images_needed(0.0, max(counts.discordance, -gain), _POWER, level, gain)
-        needed = max(1, round(wanted * effect) - images)
-    return CheckRow("gain", RECENT, "overall", images, counts.loss, bound, 0.0, "judged", result, needed)
-
-
-def _measured(candidate: Answers, champion: Answers) -> tuple[PairedCounts, float, int]:
-    """Paired counts over the images that a gain may be seen on, their design effect, and how many images they are."""
-    rows = candidate.measuring
-    ours, theirs = (candidate, champion) if rows.all() else (candidate.only(rows), champion.only(rows))
-    return *paired_counts(theirs.right, ours.right, ours.groups), ours.images
-
-
 def _anchor(given: GateInput, anchor: Answers, rules: GateRules, level: float) -> CheckRow:
     """No worse than the best earlier champion by two margins, so that many small losses cannot add up."""
     doubled = replace(rules, overall_margin=2 * rules.overall_margin)
     overall = [one for one in comparisons(given.candidate_old, anchor, OLD, (), doubled) if one.group == "overall"]
     return replace(compare(overall, doubled, level)[0], name="anchor")
-
-
-def _gain_is_large(given: GateInput, rules: GateRules, level: float) -> bool:
-    recent, champion = given.candidate_recent, given.champion_recent
-    if recent is None or champion is None or not recent.images:
-        return False
-    return noninferiority.no_worse(_measured(recent, champion)[0], -rules.relief_gain, level)
 
 
 def _plain(answers: Answers) -> Answers:

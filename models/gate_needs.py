@@ -19,11 +19,13 @@ class LabelNeed:
         group: "overall" (any image), "class=7", "camera=A" or "camera=A, site=B".
         scope: "old": like what the champion was made for; "recent": as they come.
         labels: How many.
+        different: So many would do of images that candidate and champion answer differently; None where they would not.
     """
 
     group: str
     scope: str
     labels: int
+    different: int | None = None
 
 
 def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
@@ -35,13 +37,17 @@ def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
     if decision.outcome != UNDECIDED:
         return ()
     most: dict[tuple[str, str], int] = {}
+    gains = []
     for one in decision.objections:
         if one.outcome == UNDECIDED and one.needed_labels:
             # False positives of a class are seen on images of all the others.
             group = OVERALL if one.check == _FALSE_POSITIVES else one.group
             key = group, RECENT if one.scope == ALL else one.scope
+            if one.needed_different:
+                gains.append(LabelNeed(*key, one.needed_labels, one.needed_different))
+                continue
             most[key] = max(one.needed_labels, most.get(key, 0))
-    found = [LabelNeed(group, scope, labels) for (group, scope), labels in most.items()]
+    found = [*gains, *(LabelNeed(group, scope, labels) for (group, scope), labels in most.items())]
     return tuple(sorted(found, key=lambda one: (one.group == OVERALL, one.scope != OLD, -one.labels, one.group)))
 
 
@@ -51,7 +57,10 @@ def in_words(needs: Sequence[LabelNeed]) -> str:
     for number, one in enumerate(needs):
         labels = f"{one.labels} more{'' if number else ' labels'}"
         world = "" if one.scope == RECENT else ", from where nothing has changed"
-        parts.append(f"{labels} of {_of(one.group)}{world}")
+        fewer = (
+            "" if one.different is None else f", or {one.different} of images that the two models answer differently"
+        )
+        parts.append(f"{labels} of {_of(one.group)}{world}{fewer}")
     return "; ".join(parts)
 
 

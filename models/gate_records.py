@@ -15,6 +15,8 @@ UNDECIDED = "undecided"
 OLD = "old"
 RECENT = "recent"
 ALL = "old and recent"
+# What an image was labelled for where candidate and champion answer it differently; it counts for the gain alone.
+DIFFERENT = "answered differently"
 
 # Why there is a candidate. Where the world or the answers were found wanting, it must prove that it helps.
 GAIN_REASONS = frozenset({"drift", "harm", "performance", "bias"})
@@ -35,7 +37,7 @@ class Answers:
         groups: One name per image; images of one group are not independent of each other.
         metadata: One mapping per image; subgroups are read from it.
         asked_for: One word per image: the group whose comparison it was labelled for, as "class=7", and in no other
-            does it count, for it would shift their mix; "" = counts everywhere. Empty: all do.
+            does it count, for it would shift their mix; DIFFERENT = the gain; "" = counts everywhere. Empty: all do.
         by_chance: One truth per image: whether its label was asked for without regard to any model's answer. A gain is
             proven on those alone: what people hand in of themselves is mostly what the champion got wrong. Empty: all.
     """
@@ -71,6 +73,12 @@ class Answers:
         chance = np.array(self.by_chance, dtype=bool) if self.by_chance else np.ones(self.images, dtype=bool)
         measuring: NDArray[np.bool_] = self.counts_for("") & chance
         return measuring
+
+    @property
+    def asked_as_different(self) -> NDArray[np.bool_]:
+        """Shape (N,): which images were labelled because candidate and champion answer them differently."""
+        words = self.asked_for or ("",) * self.images
+        return np.array([word == DIFFERENT for word in words], dtype=bool)
 
     def only(self, rows: NDArray[np.bool_]) -> "Answers":
         """Those of some images; the fingerprint stays that of all, so that the same choice must be made of both."""
@@ -189,6 +197,8 @@ class CheckRow:
         result: "passed", "failed", "undecided" or "noted".
         needed: Further images that would probably decide, or of a watched group, with which it would be judged; None
             where none are needed or none would help.
+        needed_different: So many would do of images that the two models answer differently; None where only images of
+            any kind help.
     """
 
     name: str
@@ -201,6 +211,7 @@ class CheckRow:
     status: str
     result: str
     needed: int | None = None
+    needed_different: int | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +222,7 @@ class Objection:
     Attributes:
         outcome: "reject" or "undecided".
         needed_labels: Further labels that would probably decide; None where labels would not.
+        needed_different: So many would do of images that the two models answer differently; None where they would not.
     """
 
     outcome: str
@@ -219,6 +231,7 @@ class Objection:
     group: str
     words: str
     needed_labels: int | None = None
+    needed_different: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from models import noninferiority
+from models.gate_gain import different_needed
 from models.gate_records import RECENT, REJECT, UNDECIDED, CheckRow, GateInput, GateRules, Objection
 
 _WORN_READINGS, _WORN_IMAGES = 20, 1_000
@@ -13,7 +14,9 @@ _USUAL_GAIN, _USUAL_DISCORDANCE, _POWER = 0.05, 0.10, 0.9
 def objection_of(check: CheckRow) -> Objection:
     """What a check that did not pass says against promoting."""
     outcome = REJECT if check.result == "failed" else UNDECIDED
-    return Objection(outcome, check.name, check.scope, check.group, _sentence(check), check.needed)
+    return Objection(
+        outcome, check.name, check.scope, check.group, _sentence(check), check.needed, check.needed_different
+    )
 
 
 def licence_words(licence: str, rules: GateRules) -> str:
@@ -30,14 +33,17 @@ def licence_words(licence: str, rules: GateRules) -> str:
 def no_recent_images(given: GateInput, level: float) -> Objection:
     """A gain is demanded, and there is nothing to see it on."""
     needed = noninferiority.images_needed(0.0, _USUAL_DISCORDANCE, _POWER, level, -_USUAL_GAIN)
+    different = different_needed(None, level)
     return Objection(
         UNDECIDED,
         "gain",
         RECENT,
         "overall",
         f"The reason was {given.reason}, but no recent labelled image is kept for judging, so no gain can be proven; "
-        f"about {needed} labels would show one of {points(_USUAL_GAIN)}.",
+        f"about {needed} labels would show one of {points(_USUAL_GAIN)}, or {different} of images that the two models "
+        "answer differently.",
         needed,
+        different,
     )
 
 
@@ -92,7 +98,8 @@ def _sentence(check: CheckRow) -> str:
             return f"On {check.images} recent images the candidate is worse by {points(check.loss)}."
         return (
             f"No gain is proven on {check.images} recent images (observed {points(0.0 - check.loss)}); "
-            f"about {check.needed} more labels would probably decide."
+            f"about {check.needed} more labels would probably decide, or {check.needed_different} of images that the "
+            "two models answer differently."
         )
     if check.name == "calibration":
         return (
@@ -145,11 +152,18 @@ def _volunteered(given: GateInput) -> list[str]:
     if recent is None or not given.gain_required:
         return []
     chosen = int((recent.counts_for("") & ~recent.measuring).sum())
+    asked = int(recent.asked_as_different.sum())
+    notes = []
+    if asked:
+        notes.append(
+            f"{asked} of {recent.images} recent images were labelled because the two models answer them differently; "
+            "they count for the gain alone."
+        )
     if not chosen:
-        return []
+        return notes
     words = f"{chosen} of {recent.images} recent images prove no gain: their labels were volunteered, or asked for "
     words += "because of an answer. `kedge labels next` asks by chance; monitor.feedback_is_random says that all are."
-    return [words]
+    return [*notes, words]
 
 
 def _wrong_promotions(given: GateInput) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, exp, inf, isinf, lgamma, log, sqrt
+from math import ceil, comb, exp, inf, isinf, lgamma, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -159,6 +159,11 @@ def chance_of_passing(images: int, margin: float, discordance: float, loss: floa
             if lost + won <= images and no_worse(PairedCounts(images, lost, won), margin, level):
                 total += exp(_log_trinomial(images, lost, won, lost_share, won_share))
     return total
+
+
+def chance_of_at_least(heads: int, tosses: int) -> float:
+    """Exact probability of so many heads or more with a fair coin."""
+    return float(sum(comb(tosses, number) for number in range(max(0, heads), tosses + 1)) / 2**tosses)
 
 
 def _root(function: Callable[[float], float], counts: PairedCounts) -> float:

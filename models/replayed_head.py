@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.temperature import best_temperature
 from models.training.head_fit import fit_head
 
 Floats = NDArray[np.float64]
@@ -15,7 +16,7 @@ _LEAST_CLASSES = 2
 @dataclass(frozen=True)
 class LinearHead:
     """
-    A classifier's last matrix.
+    A classifier's last matrix, divided by its temperature.
 
     Attributes:
         weight: (C, D).
@@ -41,13 +42,14 @@ def fit_linear_head(
     classes: int,
 ) -> LinearHead | None:
     """
-    The head that the first stage of training fits (`models.training.head_fit`), on the same kind of split.
+    The head that the first stage of training fits (`models.training.head_fit`), on the same kind of split, and with
+    the temperature that export would give it.
 
     Args:
         features: (N, D), of images that train.
         labels: (N,), class numbers.
-        select_features: (M, D), of images that choose how strongly the head is restrained; where there is none, those
-            that train choose themselves.
+        select_features: (M, D), of images that choose how strongly the head is restrained, and its temperature; where
+            there is none, those that train choose themselves.
         select_labels: (M,).
         classes: how many there are, with images or without.
 
@@ -67,7 +69,10 @@ def fit_linear_head(
         classes,
         "macro_recall",
     )
-    return LinearHead(fitted.weight.double().numpy(), fitted.bias.double().numpy())
+    weight, bias = fitted.weight.double().numpy(), fitted.bias.double().numpy()
+    # As at export: the gate compares how honest the two models' confidences are.
+    temperature = best_temperature(select_features @ weight.T + bias, select_labels)
+    return LinearHead(weight / temperature, bias / temperature)
 
 
 def _tensor(features: NDArray[np.floating]) -> torch.Tensor:

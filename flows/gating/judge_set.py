@@ -10,7 +10,7 @@ from flows.gating.readings import REPLACED, STREAM, Readings, readings
 from flows.gating.wear import Aged, still_judging, to_retire
 from flows.workplace import Workplace
 from models.examples import Example
-from models.gate_records import OLD
+from models.gate_records import DIFFERENT, OLD
 from monitoring.labelling.requests import GATE, LabelRequest
 from monitoring.labelling.rows import requests
 
@@ -64,8 +64,13 @@ class JudgeSet:
     retired: int
 
 
-def judge_set(place: Workplace, snapshot: Snapshot) -> JudgeSet:
-    """The judge images of a snapshot as they count now; replaces the oldest of them where they are worn."""
+def judge_set(place: Workplace, snapshot: Snapshot, candidate: int | None = None) -> JudgeSet:
+    """
+    The judge images of a snapshot as they count now; replaces the oldest of them where they are worn.
+
+    candidate: The version that is judged, where it has a number. What was labelled because another one answers it
+    differently from the champion is left out: of this one's answers it is no fair sample.
+    """
     asked = _asked(place)
     moved = [one for one in snapshot.judge_recent if _asked_scope(asked, one) == OLD]
     recent = [one for one in snapshot.judge_recent if _asked_scope(asked, one) != OLD]
@@ -77,8 +82,8 @@ def judge_set(place: Workplace, snapshot: Snapshot) -> JudgeSet:
     active = still_judging(aged, before.retired_until)
     random = place.settings.monitor.feedback_is_random
     return JudgeSet(
-        old=_images(active, asked, random=random),
-        recent=_images(recent, asked, random=random),
+        old=_images(active, asked, candidate, random=random),
+        recent=_images(recent, asked, candidate, random=random),
         before=before,
         retired=len(old) - len(active),
     )
@@ -94,10 +99,14 @@ def _asked(place: Workplace) -> Mapping[str, LabelRequest]:
     return found
 
 
-def _images(examples: Sequence[Example], asked: Mapping[str, LabelRequest], *, random: bool) -> JudgeImages:
+def _images(
+    examples: Sequence[Example], asked: Mapping[str, LabelRequest], candidate: int | None, *, random: bool
+) -> JudgeImages:
     kept = []
     for one in examples:
         group = _asked_group(asked, one)
+        if group == DIFFERENT and str(_gate_facts(asked, one).get("version")) != str(candidate):
+            continue
         # Drawn among answers of one class and labelled as another, it is no fair sample of any.
         if not group.startswith(_CLASS) or group == f"{_CLASS}{one.label}":
             kept.append((one, group, random or _by_chance(asked, one)))

@@ -26,8 +26,8 @@ from flows.rollout.plan import (
     Step,
     advance,
     after_promotion,
-    heard,
     has_trial,
+    heard,
     rules_of,
 )
 from flows.summons import call_for_retrain

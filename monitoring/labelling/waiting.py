@@ -5,11 +5,12 @@ Only predictions whose picture has the role *judge* can: another's label would t
 must be drawn without favour. Among pictures that the champion calls a duck, all true ducks are ones it got right: there
 a candidate can only lose. So of one class are drawn those that the champion or the candidate calls it, which takes
 the candidate's own answers, as shadow; without them every picture has the same chance, and a class comes as often as
-it does.
+it does. For a gain, too, such answers save labels: only pictures that the two answer differently can show one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil, floor
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ import polars as pl
 from infra.ledger import Ledger
 from models.examples import role_of
 from models.gate_needs import OVERALL, LabelNeed, needs_from_json
-from models.gate_records import OLD
+from models.gate_records import DIFFERENT, OLD
 from models.registry import WAITING, ModelVersion, Registry
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, LabelRequest
 from monitoring.labels import Bools, Wanted
@@ -27,6 +28,8 @@ from monitoring.reference.coded import CodedRows
 CLASS = "class="
 _READINGS, _READING = "judge-readings", "reading"
 _MOST_READINGS = 2
+# Several times a part of a label is a whole one, whatever floats make of it.
+_ROUNDED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,10 @@ def waiting(version: ModelVersion, requests: Sequence[LabelRequest]) -> Waiting:
     mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version.version]
     left = []
     for need in needs_from_json(version.gate):
-        labels = need.labels - sum(serves(one, need) for one in mine)
+        labels = need.labels - floor(sum(_worth(one, need) for one in mine) + _ROUNDED)
         if labels > 0:
-            left.append(LabelNeed(need.group, need.scope, labels))
+            different = None if need.different is None else ceil(labels * need.different / need.labels)
+            left.append(LabelNeed(need.group, need.scope, labels, different))
     return Waiting(version.version, tuple(left))
 
 
@@ -84,9 +88,18 @@ def serves(request: LabelRequest, need: LabelNeed, *, answered: bool = False) ->
 
 
 def came(requests: Sequence[LabelRequest], version: int, need: LabelNeed) -> int:
-    """How many labels for a need of the version have come."""
+    """How many labels for a need of the version have come; one that tells more than others counts for several."""
     mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version]
-    return sum(serves(one, need, answered=True) for one in mine)
+    return floor(sum(_worth(one, need, answered=True) for one in mine) + _ROUNDED)
+
+
+def _worth(request: LabelRequest, need: LabelNeed, *, answered: bool = False) -> float:
+    """For how many labels of the need a request counts."""
+    facts = _gate(request)
+    if need.different is None or facts.get("group") != DIFFERENT:
+        return float(serves(request, need, answered=answered))
+    counts = facts.get("scope") == need.scope and request.state in ((ANSWERED,) if answered else (ANSWERED, ASKED))
+    return need.labels / need.different if counts else 0.0
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,9 @@ def wanted(waits: Waiting, seen: Seen, role_key: bytes) -> Wanted | None:
         for group, rows in _able(need, seen, able):
             count = int(rows.sum())
             if count:
-                weights[rows] = need.labels / count
-                most += need.labels
+                labels = need.different if group == DIFFERENT and need.different else need.labels
+                weights[rows] = labels / count
+                most += labels
                 purpose = {"version": waits.version, "group": group, "scope": need.scope}
                 for row in np.flatnonzero(rows).tolist():
                     purposes[row] = purpose
@@ -149,12 +163,14 @@ def columns_of(metadata: CodedRows, waits: Waiting) -> dict[str, list[str]]:
 
 def _able(need: LabelNeed, seen: Seen, able: Bools) -> list[tuple[str, Bools]]:
     """Rows that can serve a need, by what they are asked for."""
-    if need.group == OVERALL:
+    answers, shadow = np.array(seen.answers, dtype=object), np.array(seen.shadow, dtype=object)
+    if need.group == OVERALL and need.different is None:
         return [(OVERALL, able)]
+    if need.group == OVERALL:
+        return [(DIFFERENT, able & (shadow != "") & (answers != shadow)), (OVERALL, able & (shadow == ""))]
     if need.group.startswith(CLASS):
         label = need.group.removeprefix(CLASS)
-        shadow = np.array(seen.shadow, dtype=object)
-        either = (np.array(seen.answers, dtype=object) == label) | (shadow == label)
+        either = (answers == label) | (shadow == label)
         return [(need.group, able & (shadow != "") & either), (OVERALL, able & (shadow == ""))]
     rows = able.copy()
     for part in need.group.split(", "):

@@ -5,71 +5,18 @@ Every run draws answers of two models with a known loss and asks `models.gate.de
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.gate import decide
-from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
+from models.gate_records import Answers, GateDecision, GateInput, GateRules
 from models.noninferiority import PairedCounts, images_needed, no_worse, paired_counts
+from tests.benchmarks.decisions_gate_different import different_rows
+from tests.benchmarks.decisions_gate_pairs import ARTIFACT, DISCORDANCE, RULES, World, at_least, at_most, pair, promoted
 from tests.benchmarks.monitoring_rows import Row, Section
 
-ARTIFACT = ArtifactFacts(latency_ms=5.0, size_mb=2.0, licence="none", parity_ok=True)
-# Floors and calibration are checked elsewhere; here nothing but the comparisons shall decide.
-RULES = GateRules(min_precision=0.0, min_recall=0.0, calibration_margin=1.0)
 RUNS = 300
-_DISCORDANCE = 0.06
-_BOTH_WRONG = 0.05
-
-Kinds = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class World:
-    """
-    Two models and the images that they answer.
-
-    Attributes:
-        images: In all, of `classes` classes in equal parts.
-        loss: True loss of accuracy of the candidate, in the first `losing` classes; elsewhere none.
-        discordance: Share of images on which exactly one of the two is right; at least the loss.
-        burst: Images that come together.
-        copied: Probability with which a frame is answered as the burst's first one is.
-    """
-
-    images: int
-    loss: float = 0.0
-    discordance: float = _DISCORDANCE
-    classes: int = 1
-    losing: int | None = None
-    burst: int = 1
-    copied: float = 0.0
-
-
-def pair(world: World, chance: np.random.Generator, name: str = "old") -> tuple[Answers, Answers]:
-    """The candidate's answers and the champion's."""
-    bursts = -(-world.images // world.burst)
-    # A burst shows one thing.
-    truth = np.repeat(np.arange(bursts) % world.classes, world.burst)[: world.images]
-    member = np.repeat(np.arange(bursts), world.burst)[: world.images]
-    losing = truth < (world.classes if world.losing is None else world.losing)
-    loss = np.where(losing, world.loss, 0.0)
-    first = np.r_[True, np.diff(member) != 0]
-    shared = _drawn(world, loss[first], chance)[member]
-    kinds = np.where(chance.random(world.images) < world.copied, shared, _drawn(world, loss, chance))
-    groups = tuple(f"burst {number}" for number in member.tolist())
-    return tuple(_answers(truth, (kinds == 0) | (kinds == right), world, groups, name) for right in (2, 1))  # type: ignore[return-value]
-
-
-def promoted(
-    old: World, recent: World | None, reason: str, runs: int, seed: int, rules: GateRules = RULES
-) -> dict[str, float]:
-    """Share of runs by outcome; "let through" are those promoted or relieved."""
-    chance = np.random.default_rng(seed)
-    said = [_decision(old, recent, reason, chance, rules) for _ in range(runs)]
-    found = {word: sum(one.outcome == word for one in said) / runs for word in ("promote", "reject", "undecided")}
-    return {**found, "let through": sum(one.outcome == "promote" or one.relief for one in said) / runs}
 
 
 def uncorrected(world: World, margin: float, runs: int, seed: int) -> float:
@@ -83,10 +30,18 @@ def section(runs: int = RUNS) -> Section:
     how = (
         f"{runs} runs a row (standard error {error[0]:.1f} points at 5 %, {error[1]:.1f} at 90 %), seeded: two models "
     )
-    how += f"with a known loss, one of them alone right on {100 * _DISCORDANCE:.0f} % of images unless said otherwise. "
+    how += f"with a known loss, one of them alone right on {100 * DISCORDANCE:.0f} % of images unless said otherwise. "
     how += "A goal is missed where a share lies more than two standard errors beyond it."
     words = how, "The whole gate decides, with floors and calibration set so that they cannot object."
-    rows = [*_margins(runs), *_classes(runs), *_harmless(runs), *_gains(runs), *_bursts(runs), *_readings(runs)]
+    rows = [
+        *_margins(runs),
+        *_classes(runs),
+        *_harmless(runs),
+        *_gains(runs),
+        *different_rows(runs),
+        *_bursts(runs),
+        *_readings(runs),
+    ]
     return Section("The gate", words, tuple(rows))
 
 
@@ -97,7 +52,7 @@ def _margins(runs: int) -> list[Row]:
         for discordance in (max(margin, 0.03), 0.12):
             share = promoted(World(images, margin, discordance), None, "schedule", runs, 100 + number, rules)["promote"]
             what = f"loss of the whole margin ({100 * margin:.0f} points) overall, {images} images, "
-            rows.append(_at_most(f"{what}discordance {discordance:g}: promoted", share, runs))
+            rows.append(at_most(f"{what}discordance {discordance:g}: promoted", share, runs))
     return rows
 
 
@@ -108,7 +63,7 @@ def _classes(runs: int) -> list[Row]:
         world = World(10 * per_class, 0.05, classes=10, losing=1)
         share = promoted(world, None, "schedule", runs, 200 + number, rules)["promote"]
         what = f"one of ten classes loses its margin (5 points), {per_class} images each: promoted"
-        rows.append(_at_most(what, share, runs))
+        rows.append(at_most(what, share, runs))
     return rows
 
 
@@ -119,11 +74,11 @@ def _harmless(runs: int) -> list[Row]:
         images = images_needed(margin, discordance, power=0.9)
         found = promoted(World(images, 0.0, discordance), None, "schedule", runs, 300 + number, rules)
         what = f"harmless, margin {100 * margin:.0f} points, discordance {discordance:g}, the {images} images printed"
-        rows.append(_at_least(f"{what}: promoted", found["promote"], 0.90, runs))
+        rows.append(at_least(f"{what}: promoted", found["promote"], 0.90, runs))
         small = promoted(World(images // 4, 0.0, discordance), None, "schedule", runs, 350 + number, rules)
         kept = small["undecided"] / max(1e-9, 1 - small["promote"])
         what = f"harmless, a quarter of those images ({images // 4}): undecided, of those not promoted"
-        rows.append(_at_least(what, kept, 0.90, runs))
+        rows.append(at_least(what, kept, 0.90, runs))
     return rows
 
 
@@ -134,7 +89,7 @@ def _gains(runs: int) -> list[Row]:
         recent = World(images, 0.0, discordance)
         found = promoted(old, recent, "harm", runs, 400 + number)
         what = f"harm was the reason and there is no true gain, {images} recent images, discordance {discordance:g}"
-        rows.append(_at_most(f"{what}: let through", found["let through"], runs))
+        rows.append(at_most(f"{what}: let through", found["let through"], runs))
     for number, (images, gain, discordance) in enumerate(((200, 0.10, 0.2), (400, 0.05, 0.1), (100, 0.20, 0.3))):
         recent = World(images, -gain, discordance)
         share = promoted(old, recent, "harm", runs, 450 + number)["promote"]
@@ -153,7 +108,7 @@ def _bursts(runs: int) -> list[Row]:
         plain = uncorrected(world, 0.03, runs, 500 + number)
         what = f"loss of the margin (3 points), {images} images in bursts of {burst}, {100 * copied:.0f} % copied, "
         what += f"discordance {discordance:g}: promoted"
-        rows.append(replace(_at_most(what, share, runs), others={"each frame by itself": round(plain, 3)}))
+        rows.append(replace(at_most(what, share, runs), others={"each frame by itself": round(plain, 3)}))
     for number, (images, copied) in enumerate(((1_000, 0.5), (3_000, 0.5))):
         world = World(images, 0.0, 0.06, burst=10, copied=copied)
         found = promoted(world, None, "schedule", runs, 550 + number, rules)
@@ -173,48 +128,11 @@ def _readings(runs: int) -> list[Row]:
         second = first if first.outcome != "undecided" else _decide(whole[0], whole[1], rules, 1)
         passed += second.outcome == "promote"
     what = "loss of the margin (3 points), read at 400 images and, while undecided, again at 800: promoted by either"
-    return [_at_most(what, passed / runs, runs)]
-
-
-def _decision(
-    old: World, recent: World | None, reason: str, chance: np.random.Generator, rules: GateRules
-) -> GateDecision:
-    candidate, champion = pair(old, chance)
-    given = GateInput(reason, ARTIFACT, candidate, champion)
-    if recent is not None:
-        newer = pair(recent, chance, "recent")
-        given = replace(given, candidate_recent=newer[0], champion_recent=newer[1])
-    return decide(given, rules)
+    return [at_most(what, passed / runs, runs)]
 
 
 def _decide(candidate: Answers, champion: Answers, rules: GateRules, earlier: int) -> GateDecision:
     return decide(GateInput("schedule", ARTIFACT, candidate, champion, candidate_readings=earlier), rules)
-
-
-def _drawn(world: World, loss: NDArray[np.float64], chance: np.random.Generator) -> Kinds:
-    """Of each image: 0 = both right, 1 = lost, 2 = won, 3 = both wrong."""
-    lost, won = (world.discordance + loss) / 2, (world.discordance - loss) / 2
-    value = chance.random(len(loss))
-    kinds = np.full(len(loss), 0)
-    kinds[value < lost + won + _BOTH_WRONG] = 3
-    kinds[value < lost + won] = 2
-    kinds[value < lost] = 1
-    return kinds
-
-
-def _answers(
-    truth: NDArray[np.int64], right: NDArray[np.bool_], world: World, groups: tuple[str, ...], name: str
-) -> Answers:
-    classes = max(2, world.classes)
-    return Answers(
-        fingerprint=name,
-        classes=tuple(f"class {number}" for number in range(classes)),
-        truth=truth,
-        answer=np.where(right, truth, (truth + 1) % classes),
-        confidence=np.full(len(truth), 0.9),
-        groups=groups,
-        metadata=({},) * len(truth),
-    )
 
 
 def _alone(candidate: Answers, champion: Answers) -> PairedCounts:
@@ -224,18 +142,6 @@ def _alone(candidate: Answers, champion: Answers) -> PairedCounts:
 def _passes(world: World, runs: int, seed: int, test: Callable[[Answers, Answers], bool]) -> float:
     chance = np.random.default_rng(seed)
     return sum(test(*pair(world, chance)) for _ in range(runs)) / runs
-
-
-def _at_most(what: str, share: float, runs: int) -> Row:
-    # Two standard errors above: a run of luck is no breach.
-    met = share <= 0.05 + 2 * (0.05 * 0.95 / runs) ** 0.5
-    return Row(what, "share of runs", round(share, 3), {}, "≤ 0.05", met, "" if met else "more passed than may")
-
-
-def _at_least(what: str, share: float, least: float, runs: int) -> Row:
-    met = share >= least - 2 * (least * (1 - least) / runs) ** 0.5
-    why = "" if met else "the printed number is a large-sample formula"
-    return Row(what, "share of runs", round(share, 3), {}, f"≥ {least:g}", met, why)
 
 
 def main() -> None:

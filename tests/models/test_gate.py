@@ -6,7 +6,7 @@ import pytest
 
 from models.gate import decide
 from models.gate_needs import in_words, needs_of
-from models.gate_records import Answers, ArtifactFacts, GateDecision, GateInput, GateRules
+from models.gate_records import DIFFERENT, Answers, ArtifactFacts, GateDecision, GateInput, GateRules
 from models.noninferiority import images_needed
 
 RULES = GateRules(min_precision=0.6, min_recall=0.6)
@@ -296,6 +296,51 @@ def test_an_image_labelled_for_one_class_counts_in_its_comparison_and_in_no_othe
     assert images["recall", "class=cat"] == 1_000
     assert images["false positives", "class=cat"] == images["recall", "class=dog"] == 1_000
     assert images["calibration", "overall"] == 1_600
+
+
+def different(images: int, won: int) -> tuple[Answers, Answers]:
+    """Recent images: a hundred that chance drew, without any gain, and those that the two answer differently."""
+    candidate, champion = pair(100, discordance=0.0, name="recent")
+    truth = np.concatenate([candidate.truth, np.zeros(images, dtype=np.int64)])
+    right = np.arange(images) < won
+    asked = ("",) * 100 + (DIFFERENT,) * images
+    made = [
+        answers(np.concatenate([one.right, mine]), truth, "recent")
+        for one, mine in ((candidate, right), (champion, ~right))
+    ]
+    return replace(made[0], asked_for=asked), replace(made[1], asked_for=asked)
+
+
+def test_images_that_the_two_answer_differently_prove_a_gain_and_count_for_nothing_else():
+    proven = decide(given(pair(4_000), different(30, 24), reason="harm"), RULES)
+    tossed = decide(given(pair(4_000), different(30, 16), reason="harm"), RULES)
+    lost = decide(given(pair(4_000), different(30, 6), reason="harm"), RULES)
+
+    gains = [next(one for one in said.checks if one.name == "gain") for said in (proven, tossed, lost)]
+    assert [(one.images, one.result) for one in gains] == [(130, "passed"), (130, "undecided"), (130, "failed")]
+    assert gains[0].bound < 0 <= gains[1].bound
+    assert (proven.outcome, lost.outcome) == ("promote", "reject")
+    # On the images that chance drew the two never differed: the gain on all that comes is next to nothing.
+    assert -0.005 < gains[0].loss < 0
+    floors = [one for one in proven.checks if one.scope == "recent" and one.name.endswith("floor")]
+    assert {one.images for one in floors if one.group == "overall"} == {100}
+    assert any("30 of 130 recent images were labelled because" in note for note in proven.notes)
+
+
+def test_few_toss_ups_are_no_proof_where_the_score_test_would_take_them_for_one():
+    """Four of four are won in 6 % of runs, which the score test, made for a number that chance gives, lets pass."""
+    decision = decide(given(pair(4_000), different(4, 4), reason="harm"), RULES)
+
+    assert next(one for one in decision.checks if one.name == "gain").result == "undecided"
+
+
+def test_an_unproven_gain_says_how_many_labels_would_do_where_the_two_answer_differently():
+    decision = decide(given(pair(4_000), pair(100, loss=-0.04, discordance=0.08, name="recent"), "harm"), RULES)
+
+    (need,) = [one for one in needs_of(decision) if one.different]
+    assert (need.group, need.scope) == ("overall", "recent")
+    assert 10 < need.different < 50 < need.labels
+    assert f", or {need.different} of images that the two models answer differently" in in_words(needs_of(decision))
 
 
 def test_what_an_undecided_candidate_waits_for_is_told_group_by_group():

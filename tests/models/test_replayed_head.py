@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.replayed_head import LinearHead, fit_linear_head
+from models.temperature import best_temperature
 
 CENTRES = 4.0 * np.eye(3, 8)
 
@@ -30,6 +31,17 @@ def test_without_images_to_select_by_those_that_train_do():
     head = fit_linear_head(features, labels, features[:0], labels[:0], 3)
 
     assert (head.probabilities(features).argmax(axis=1) == labels).mean() > 0.97
+
+
+def test_its_confidence_is_as_honest_as_export_would_make_it():
+    """Clouds that overlap, few of them: a plain fit would be too sure of itself, or not sure enough."""
+    features, labels = clouds(60, 1)
+    select, select_labels = clouds(400, 2)
+
+    head = fit_linear_head(0.4 * features, labels, 0.4 * select, select_labels, 3)
+
+    logits = 0.4 * select @ head.weight.T + head.bias
+    assert best_temperature(logits, select_labels) == pytest.approx(1.0, abs=0.01)
 
 
 def test_one_class_alone_makes_no_head():

@@ -10,13 +10,13 @@ from infra.ledger import Ledger
 from infra.secret_keys import secret_key
 from models.examples import role_of
 from models.gate_needs import LabelNeed
-from models.gate_records import CheckRow, GateDecision, Objection
+from models.gate_records import DIFFERENT, CheckRow, GateDecision, Objection
 from models.noninferiority import PairedCounts, no_worse
 from models.prediction import ShadowAnswer
 from models.registry import Registry
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, SKIPPED, LabelRequest
 from monitoring.labelling.rows import requests
-from monitoring.labelling.waiting import Seen, Waiting, waiting, waiting_version, wanted
+from monitoring.labelling.waiting import Seen, Waiting, came, waiting, waiting_version, wanted
 from monitoring.watch import tick
 from tests.monitoring.birds import BIRDS
 from tests.monitoring.test_label_requests import recent
@@ -26,7 +26,9 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def undecided(*needs: LabelNeed) -> dict:
-    objections = tuple(Objection("undecided", "recall", one.scope, one.group, "…", one.labels) for one in needs)
+    objections = tuple(
+        Objection("undecided", "recall", one.scope, one.group, "…", one.labels, one.different) for one in needs
+    )
     checks = (CheckRow("recall", "old", "overall", 10, 0.0, 0.1, 0.05, "judged", "undecided", 9),)
     return GateDecision("undecided", False, objections, checks, (), ()).to_json()
 
@@ -65,6 +67,33 @@ def test_of_a_class_those_are_asked_about_that_either_model_says_it_is():
     )
     assert ((found.weights > 0) == (judging(given) & either)).all()
     assert {one["group"] for one in found.purposes if one} == {"class=duck"}
+
+
+def test_a_gain_is_looked_for_where_the_two_answer_differently():
+    given = seen(600, shadow=["" if number < 200 else "duck" for number in range(600)])
+
+    found = wanted(Waiting(2, (LabelNeed("overall", "recent", 300, 30),)), given, KEY)
+
+    different = np.array([number >= 200 and said != "duck" for number, said in enumerate(given.answers)])
+    unseen = np.arange(600) < 200
+    assert ((found.weights > 0) == (judging(given) & (different | unseen))).all()
+    assert found.weights[different].sum() == pytest.approx(30)
+    assert {found.purposes[row]["group"] for row in np.flatnonzero(found.weights * different)} == {DIFFERENT}
+    assert {found.purposes[row]["group"] for row in np.flatnonzero(found.weights * unseen)} == {"overall"}
+
+
+def test_a_label_of_an_image_answered_differently_counts_for_as_many_of_any_image_as_it_saves():
+    need = LabelNeed("overall", "recent", 300, 30)
+
+    class Version:
+        version, gate = 2, undecided(need)
+
+    asked = [request(ANSWERED, DIFFERENT, "duck")] * 29 + [request(ASKED, "overall")] * 5
+
+    assert came(asked, 2, need) == 290
+    assert came([*asked, request(ANSWERED, DIFFERENT, "owl")], 2, need) == 300
+    assert [(one.labels, one.different) for one in waiting(Version, asked).needs] == [(5, 1)]
+    assert came(asked, 2, LabelNeed("overall", "recent", 300)) == 0
 
 
 def test_without_the_candidates_own_answers_every_picture_has_the_same_chance_and_counts_for_all():

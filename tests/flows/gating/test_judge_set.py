@@ -14,6 +14,7 @@ from infra import schema
 from infra.database import writing
 from infra.files import sha256_of
 from models.examples import Example
+from models.gate_records import DIFFERENT
 from monitoring.prediction_log import image_key
 from tests.flows.gating.opinions import TWO, card, cards, judged_on, open_project, reader, registered
 
@@ -73,6 +74,16 @@ def test_a_picture_that_chance_drew_as_well_counts_as_any_other(place):
     assert (found.recent.asked_for, found.recent.by_chance) == (("",), (True,))
 
 
+def test_what_is_asked_since_a_candidate_answers_it_differently_counts_for_that_one_alone(place):
+    one = produced(place, 1)
+    ask(place, one, "gate", group=DIFFERENT, scope="recent")
+
+    its_own, of_another = judge_set(place, judged_on([], [one]), 2), judge_set(place, judged_on([], [one]), 3)
+
+    assert (its_own.recent.examples, its_own.recent.asked_for) == ((one,), (DIFFERENT,))
+    assert of_another.recent.examples == judge_set(place, judged_on([], [one])).recent.examples == ()
+
+
 @pytest.mark.parametrize(
     ("stratum", "in_audit", "by_chance"),
     [("audit", True, True), ("gate", False, True), ("uncertain", False, False), ("disagreement", False, False)],
@@ -106,6 +117,28 @@ def test_a_gain_on_what_callers_corrected_is_no_gain(place, tmp_path):
 
     gain = next(one for one in decision.checks if one.name == "gain")
     assert (gain.images, gain.result, decision.relief) == (0, "undecided", False)
+
+
+def test_a_second_reading_proves_the_gain_on_what_the_candidate_was_seen_to_answer_differently(place, tmp_path):
+    """The champion reads red, the candidate green; of 40 pictures on which they differ green is right on 30."""
+    champion = registered(place, reader(tmp_path / "a", 0))
+    candidate = registered(place, reader(tmp_path / "b", 1), promoted=False)
+    old = cards(tmp_path / "cards", 400, (0.02, 0.02, 0.0))
+    asked = []
+    for number in range(40):
+        red, green = ("light", "dark") if number < 30 else ("dark", "light")
+        one = replace(produced(place, 3_000 + number), image=image_key(f"{number:064x}"))
+        place.objects.put(str(one.image), card((red, green, "dark"), 900 + number))
+        ask(place, one, "gate", group=DIFFERENT, scope="recent")
+        asked.append(one)
+
+    its_own = judge(place, tmp_path / "b", judged_on(old, asked), champion, "harm").decision
+    of_another = judge(place, reader(tmp_path / "c", 1, mark=0.5), judged_on(old, asked), champion, "harm").decision
+
+    assert candidate.version == 2
+    gain = next(one for one in its_own.checks if one.name == "gain")
+    assert (gain.images, gain.result) == (40, "passed")
+    assert any("no recent labelled image is kept for judging" in one.words for one in of_another.objections)
 
 
 def test_images_labelled_for_one_class_stay_out_of_the_scores_that_are_published(place, tmp_path):
