@@ -115,7 +115,7 @@ class Comparison:
 def compare_shadow(
     rows: pl.DataFrame | None, champion_version: int, version: int, subgroups: Sequence[str] = ()
 ) -> Comparison:
-    """Compare two answers to the same images; `rows` as `trial_rows.shadow_rows` gives them."""
+    """Compare two answers to the same images; `rows` as `log.trials.shadow_rows` gives them."""
     given = _EMPTY_PAIRS if rows is None else rows
     paired = given.filter(pl.col("champion_version") == champion_version)
 
@@ -129,7 +129,7 @@ def compare_shadow(
 def compare_canary(
     rows: pl.DataFrame | None, champion_version: int, version: int, subgroups: Sequence[str] = ()
 ) -> Comparison:
-    """Compare answers to different images, drawn by chance; `rows` as `trial_rows.answer_rows` gives them."""
+    """Compare answers to different images, drawn by chance; `rows` as `log.trials.answer_rows` gives them."""
 
     def compare(column: str, value: str, part: pl.DataFrame) -> GroupComparison:
         champion = _side(champion_version, part.filter(pl.col("model_version") == champion_version))

@@ -225,6 +225,24 @@ def test_a_process_that_stops_says_so_answers_what_it_accepted_and_refuses_the_r
         caller.leave()
 
 
+@pytest.mark.parametrize("runtime", ["bentoml", "uvicorn"])
+def test_who_keeps_a_connection_is_refused_before_it_is_closed(place, runtime):
+    supervisor = start(place, runtime)
+    idle = [IdleCaller(place) for _ in range(12)]
+
+    supervisor.terminate()
+    wait_for(lambda: refuses(place), place.output)
+    time.sleep(1.0)  # past the moment in which what is on its way is still answered; nobody has anything in hand
+    refused = [caller.ask("POST", "/v1/predict", IMAGE) for caller in idle]
+
+    assert supervisor.wait(60) == 0
+    assert {(status, code) for status, _, code in refused} == {(503, "stopping")}
+    assert all(headers["connection"] == "close" for _, headers, _ in refused)
+    assert place.spooled()[0] == []
+    for caller in idle:
+        caller.leave()
+
+
 def refuses(place: Place) -> bool:
     """Nobody listens any more; the workers are still there for whoever they let in."""
     try:
