@@ -29,7 +29,7 @@ _REASONS = {
     "schedule": "it was time",
     "requested": "it was asked for from outside",
     "manual": "a person asked for it",
-    "first": "somebody has to be first",
+    "first": "there was no champion",
 }
 # What the watcher starts names its verdict; what people start does not.
 _BY_VERDICT = frozenset({"harm", "drift", "performance", "bias", "labels"})
@@ -252,8 +252,11 @@ def _length(span: timedelta) -> str:
 
 
 def _each_once(lines: Iterable[str]) -> tuple[str, ...]:
-    """Without repetition and emptiness; of very many the first, and how many more."""
-    told = list(dict.fromkeys(line for line in lines if line))
+    """Without emptiness and what another line says already; of very many the first, and how many more."""
+    told: list[str] = []
+    for line in lines:
+        if line and not any(line in before for before in told):
+            told.append(line)
     if len(told) > _MOST_LINES + 1:
         return (*told[:_MOST_LINES], f"… and {len(told) - _MOST_LINES} more.")
     return tuple(told)

@@ -114,7 +114,8 @@ def test_a_retrain_is_told_from_its_trigger_to_its_promotion_with_proofs(registr
 
 def test_what_the_trigger_said_is_told_wherever_it_lies_in_the_evidence(registry, register):
     decision = {
-        "words": "harm fires; nothing holds it back.", "expected": {"words": "A retrain may avoid 12 errors a day."},
+        "words": "A retrain starts. The verdict is to retrain.",
+        "expected": {"words": "A retrain may avoid 12 errors a day."},
         "policies": [
             {"name": "harm", "fires": True, "words": "The verdict is to retrain."},
             {"name": "labels", "fires": False, "words": "3 of 500 labels."},
@@ -124,9 +125,7 @@ def test_what_the_trigger_said_is_told_wherever_it_lies_in_the_evidence(registry
 
     lines = step(told(registry)[0], "trigger").lines
 
-    assert lines[:3] == (
-        "harm fires; nothing holds it back.", "The verdict is to retrain.", "A retrain may avoid 12 errors a day."
-    )  # fmt: skip
+    assert lines[:2] == ("A retrain starts. The verdict is to retrain.", "A retrain may avoid 12 errors a day.")
     assert "3 of 500 labels." not in lines
 
 
