@@ -10,7 +10,7 @@ from dataclasses import replace
 from models import noninferiority
 from models.gate_calibration import calibration_check, precisions
 from models.gate_floors import floor_checks, new_class_checks
-from models.gate_gain import gain_check, gain_is_large
+from models.gate_gain import gain_check, gain_is_large, labels_for_relief
 from models.gate_groups import compare, comparisons
 from models.gate_records import (
     OLD,
@@ -48,15 +48,17 @@ def decide(given: GateInput, rules: GateRules) -> GateDecision:
     rejected = [objection for objection in objections if objection.outcome == REJECT]
     undecided = [objection for objection in objections if objection.outcome == UNDECIDED]
     outcome = REJECT if rejected else UNDECIDED if undecided else PROMOTE
+    relief = outcome == UNDECIDED and gain_is_large(given, rules, level)
     return GateDecision(
         outcome=outcome,
-        relief=outcome == UNDECIDED and gain_is_large(given, rules, level),
+        relief=relief,
         objections=(*rejected, *undecided),
         checks=tuple(checks),
         precisions=precisions(_plain(given.candidate_old), _plain(given.champion_old))
         if checks and given.champion_old is not None
         else (),
         notes=tuple(notes_of(given, rules, checks)),
+        relief_needed=labels_for_relief(given, rules, level) if outcome == UNDECIDED and not relief else None,
     )
 
 

@@ -18,6 +18,8 @@ _POWER = 0.9
 # ten is answered differently. So few seen images say little yet, and count for no more than these.
 _USUAL_GAIN, _USUAL_SHARE, _BELIEF = 0.05, 0.5, 10
 _LEAST_SHARE = 0.1
+# A gain this much larger than another can be told from it by a number of labels that people may give.
+_CLEARLY = 0.02
 
 
 def gain_check(candidate: Answers, champion: Answers, level: float) -> CheckRow:
@@ -41,7 +43,10 @@ def gain_check(candidate: Answers, champion: Answers, level: float) -> CheckRow:
     if result == UNDECIDED:
         needed = _needed(loss, counts, ours.images, effect, level)
         different = min(needed, different_needed(counts, level))
-    return CheckRow("gain", RECENT, "overall", ours.images, loss, bound, 0.0, "judged", result, needed, different)
+    return CheckRow(
+        "gain", RECENT, "overall", ours.images, loss, bound, 0.0, "judged", result, needed, different,
+        worth=round(ours.images / effect),
+    )  # fmt: skip
 
 
 def gain_is_large(given: GateInput, rules: GateRules, level: float) -> bool:
@@ -53,6 +58,24 @@ def gain_is_large(given: GateInput, rules: GateRules, level: float) -> bool:
     ours, theirs = recent.only(rows), champion.only(rows)
     counts, _ = paired_counts(theirs.right, ours.right, ours.groups)
     return noninferiority.no_worse(counts, -rules.relief_gain, level)
+
+
+def labels_for_relief(given: GateInput, rules: GateRules, level: float) -> int | None:
+    """
+    Further labels drawn by chance with which the gain seen so far would probably be proven as large as relief demands.
+
+    None where no gain clearly larger than that was seen.
+    """
+    recent, champion = given.candidate_recent, given.champion_recent
+    if recent is None or champion is None:
+        return None
+    rows = recent.measuring
+    ours, theirs = recent.only(rows), champion.only(rows)
+    counts, effect = paired_counts(theirs.right, ours.right, ours.groups)
+    if counts.loss > -rules.relief_gain - _CLEARLY:
+        return None
+    wanted = noninferiority.images_needed(-rules.relief_gain, counts.discordance, _POWER, level, counts.loss)
+    return max(1, round(wanted * effect) - ours.images)
 
 
 def chance_of_so_many(counts: PairedCounts) -> float:

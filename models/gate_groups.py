@@ -86,7 +86,10 @@ def _row(one: Comparison, status: str, watched: int, level: float) -> CheckRow:
         needed = _needed(one, level) if result == "noted" else None
     else:
         result = "noted"
-    return CheckRow(one.name, one.scope, one.group, one.images, counts.loss, bound, one.margin, status, result, needed)
+    return CheckRow(
+        one.name, one.scope, one.group, one.images, counts.loss, bound, one.margin, status, result, needed,
+        worth=round(counts.images),
+    )  # fmt: skip
 
 
 def _needed(one: Comparison, level: float) -> int:

@@ -20,19 +20,22 @@ class LabelNeed:
         scope: "old": like what the champion was made for; "recent": as they come.
         labels: How many.
         different: So many would do of images that candidate and champion answer differently; None where they would not.
+        relief: Whether they decide nothing, but would prove a gain so large that a longer canary may.
     """
 
     group: str
     scope: str
     labels: int
     different: int | None = None
+    relief: bool = False
 
 
 def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
     """
     What an undecided candidate waits for, groups first, the largest need of each first; empty for any other.
 
-    One label serves every check that its image belongs to, so of several needs of a group the largest counts.
+    One label serves every check that its image belongs to, so of several needs of a group the largest counts. Where
+    relief is in sight with half of the labels, that is the way, for every day with the worse model costs.
     """
     if decision.outcome != UNDECIDED:
         return ()
@@ -48,6 +51,9 @@ def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
                 continue
             most[key] = max(one.needed_labels, most.get(key, 0))
     found = [*gains, *(LabelNeed(group, scope, labels) for (group, scope), labels in most.items())]
+    relief = decision.relief_needed
+    if relief is not None and 2 * relief <= sum(one.labels for one in found):
+        return (LabelNeed(OVERALL, RECENT, relief, relief=True),)
     return tuple(sorted(found, key=lambda one: (one.group == OVERALL, one.scope != OLD, -one.labels, one.group)))
 
 
@@ -60,7 +66,8 @@ def in_words(needs: Sequence[LabelNeed]) -> str:
         fewer = (
             "" if one.different is None else f", or {one.different} of images that the two models answer differently"
         )
-        parts.append(f"{labels} of {_of(one.group)}{world}{fewer}")
+        why = ", to prove a gain large enough for a longer canary" if one.relief else ""
+        parts.append(f"{labels} of {_of(one.group)}{world}{fewer}{why}")
     return "; ".join(parts)
 
 

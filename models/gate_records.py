@@ -199,6 +199,7 @@ class CheckRow:
             where none are needed or none would help.
         needed_different: So many would do of images that the two models answer differently; None where only images of
             any kind help.
+        worth: Independent images that tell as much; fewer than `images` where some belong together.
     """
 
     name: str
@@ -212,6 +213,7 @@ class CheckRow:
     result: str
     needed: int | None = None
     needed_different: int | None = None
+    worth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class GateDecision:
         objections: Everything that stands against promoting, rejections first.
         checks: Every comparison made.
         notes: What a reader should know beside.
+        relief_needed: Further labels that would probably prove such a gain, where one was seen; None where none was.
     """
 
     outcome: str
@@ -264,6 +267,7 @@ class GateDecision:
     checks: tuple[CheckRow, ...]
     precisions: tuple[ClassPrecision, ...]
     notes: tuple[str, ...]
+    relief_needed: int | None = None
 
     def words(self) -> list[str]:
         """The decision as sentences: the outcome, each objection, each note."""
@@ -289,4 +293,5 @@ class GateDecision:
             checks=tuple(CheckRow(**entry) for entry in document["checks"]),
             precisions=tuple(ClassPrecision(**entry) for entry in document["precisions"]),
             notes=tuple(document["notes"]),
+            relief_needed=document.get("relief_needed"),
         )

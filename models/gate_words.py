@@ -7,6 +7,8 @@ from models.gate_gain import different_needed
 from models.gate_records import RECENT, REJECT, UNDECIDED, CheckRow, GateInput, GateRules, Objection
 
 _WORN_READINGS, _WORN_IMAGES = 20, 1_000
+# Of their images, or more: then it is not worth a word that some belong together.
+_NEARLY = 0.8
 # A gain of five points where one image in ten is answered otherwise: what labels would have to prove, while none are.
 _USUAL_GAIN, _USUAL_DISCORDANCE, _POWER = 0.05, 0.10, 0.9
 
@@ -90,14 +92,14 @@ def points(share: float) -> str:
 
 
 def _sentence(check: CheckRow) -> str:
-    where = f"{check.group} on {check.images} {check.scope} images"
+    where = f"{check.group} on {check.images} {check.scope} images{_worth(check)}"
     if check.name in {"precision floor", "recall floor"}:
         return _floor_sentence(check, where)
     if check.name == "gain":
         if check.result == "failed":
             return f"On {check.images} recent images the candidate is worse by {points(check.loss)}."
         return (
-            f"No gain is proven on {check.images} recent images (observed {points(0.0 - check.loss)}); "
+            f"No gain is proven on {check.images} recent images{_worth(check)} (observed: {_moved(check.loss)}); "
             f"about {check.needed} more labels would probably decide, or {check.needed_different} of images that the "
             "two models answer differently."
         )
@@ -115,8 +117,21 @@ def _sentence(check: CheckRow) -> str:
     more = f"; about {check.needed} more labels would probably decide" if check.needed else ""
     return (
         f"A loss of {points(check.margin)} is not ruled out for {check.name} of {where} "
-        f"(observed {points(check.loss)}){more}."
+        f"(observed: {_moved(check.loss)}){more}."
     )
+
+
+def _worth(check: CheckRow) -> str:
+    """Where images belong together, how many of their own would tell as much."""
+    if check.worth is None or check.worth > _NEARLY * check.images:
+        return ""
+    return f" (in groups: worth about {max(1, check.worth)} independent ones)"
+
+
+def _moved(loss: float) -> str:
+    if round(loss, 3) == 0:
+        return "no difference"
+    return f"{points(abs(loss))} {'worse' if loss > 0 else 'better'}"
 
 
 def _floor_sentence(check: CheckRow, where: str) -> str:

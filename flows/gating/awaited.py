@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from flows.workplace import Workplace
+from flows.workplace import Workplace, role_key
 from models.gate_needs import LabelNeed, needs_from_json
 from models.registry import ModelVersion
 from monitoring.labelling.rows import requests
+from monitoring.labelling.unasked import Whose, serving, unasked
 from monitoring.labelling.waiting import came
 
 
@@ -26,7 +27,15 @@ class Awaited:
 
 
 def awaited(place: Workplace, version: ModelVersion) -> tuple[Awaited, ...]:
-    """What an undecided version waits for, and what has come of it."""
+    """What an undecided version waits for, and what has come of it, asked for or not."""
     needs = needs_from_json(version.gate)
-    asked = requests(place.engine, place.settings.project.name) if needs else ()
-    return tuple(Awaited(need, came(asked, version.version, need)) for need in needs)
+    if not needs:
+        return ()
+    asked = requests(place.engine, place.settings.project.name)
+    beside = unasked(place.log, asked, _whose(place, version))
+    return tuple(Awaited(need, came(asked, version.version, need) + serving(beside, need)) for need in needs)
+
+
+def _whose(place: Workplace, version: ModelVersion) -> Whose:
+    data, random = place.settings.data, place.settings.monitor.feedback_is_random
+    return Whose(version.fresh_since, role_key(place.engine), data.group, data.untrusted_labellers, random)

@@ -343,6 +343,27 @@ def test_an_unproven_gain_says_how_many_labels_would_do_where_the_two_answer_dif
     assert f", or {need.different} of images that the two models answer differently" in in_words(needs_of(decision))
 
 
+def test_where_a_large_gain_is_in_sight_the_labels_that_would_prove_it_are_the_nearest_way_on():
+    recent = pair(25, loss=-0.2, discordance=0.2, accuracy=0.7, name="recent")
+    decision = decide(given(pair(150), recent, "harm"), RULES)
+
+    (need,) = needs_of(decision)
+    assert (decision.outcome, decision.relief, need.relief) == ("undecided", False, True)
+    assert (need.group, need.scope, need.labels) == ("overall", "recent", decision.relief_needed)
+    assert "to prove a gain large enough for a longer canary" in in_words([need])
+    # As many as were named, of the same kind, are enough.
+    more = pair(25 + need.labels, loss=-0.2, discordance=0.2, accuracy=0.7, name="recent")
+    assert decide(given(pair(150), more, "harm"), RULES).relief
+    assert GateDecision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+
+
+def test_a_gain_that_is_no_larger_than_relief_demands_leaves_the_usual_way_alone():
+    decision = decide(given(pair(150), pair(60, loss=-0.1, discordance=0.1, name="recent"), "harm"), RULES)
+
+    assert decision.relief_needed is None
+    assert not any(one.relief for one in needs_of(decision))
+
+
 def test_what_an_undecided_candidate_waits_for_is_told_group_by_group():
     decision = decide(given(pair(300), pair(80, name="recent"), reason="harm"), RULES)
 
@@ -393,3 +414,14 @@ def test_over_many_candidates_the_margin_is_kept_and_the_harmless_pass():
     # Two standard errors of 120 runs: 4.0 points at 5 %, 5.5 points at 90 %.
     assert promoted(rules.overall_margin) <= 0.09
     assert promoted(0.0) >= 0.845
+
+
+def test_images_that_belong_together_are_said_to_tell_as_much_as_fewer():
+    candidate, champion = pair(180)
+    bursts = tuple(str(place // 30) for place in range(180))
+    together = replace(candidate, groups=bursts), replace(champion, groups=bursts)
+
+    (accuracy,) = [one for one in decide(given(together), RULES).objections if one.check == "accuracy"]
+
+    assert "180 old images (in groups: worth about " in accuracy.words
+    assert "(observed: no difference)" in accuracy.words

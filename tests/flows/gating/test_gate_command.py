@@ -59,8 +59,14 @@ def candidate_of(place, tmp_path, channel: int = GREEN, reason: str = "manual"):
     return champion, version
 
 
-def labelled(place, count: int, wrong: int = 0, scope: str = "recent", channel: int = RED) -> None:
-    """Predictions that the gate asked about and people labelled: pictures to judge by; in some a channel is `wrong`."""
+def labelled(
+    place, count: int, wrong: int = 0, scope: str = "recent", channel: int = RED, *, stratum: str | None = "gate"
+) -> None:
+    """
+    Predictions that people labelled, because the gate asked or another did, or nobody (None): pictures to judge by.
+
+    In some a channel is `wrong`.
+    """
     key, made, number = role_key(place.engine), [], 0
     while len(made) < count:
         number += 1
@@ -81,13 +87,16 @@ def labelled(place, count: int, wrong: int = 0, scope: str = "recent", channel: 
     place.log.append_predictions("p", 1, list(enumerate(one for one, _ in made)))
     labels = [Label(one.id, truth, now(), "ann", sequence=row) for row, (one, truth) in enumerate(made)]
     place.log.append_labels("l", 1, list(enumerate(labels)))
+    if stratum is None:
+        return
+    facts = {"gate": {"version": 2, "group": "overall", "scope": scope}} if stratum == "gate" else None
     with writing(place.engine) as connection:
         for one, truth in made:
             connection.execute(schema.label_requests.insert().values(
                 name="cards", prediction_id=one.id, predicted_at=one.at, asked_at=one.at, model_version=1,
-                stratum="gate", probability=0.5, uniform_probability=0.1, in_audit=False, policy="poisson-1",
-                state="answered", label=truth, answered_at=now(), image_sha256=one.image_sha256,
-                facts={"gate": {"version": 2, "group": "overall", "scope": scope}},
+                stratum=stratum, probability=0.5, uniform_probability=0.1, in_audit=stratum == "audit",
+                policy="poisson-1", state="answered", label=truth, answered_at=now(), image_sha256=one.image_sha256,
+                facts=facts,
             ))  # fmt: skip
 
 
