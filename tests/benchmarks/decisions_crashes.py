@@ -57,13 +57,13 @@ def measure(measured: Measured, *, quick: bool) -> None:
     if not cells and not events and not others:
         return
     with stage(_WORK / "crashes", _EVERY_S) as here:
-        for number in events:
-            measured.add({**_event(number), **_started_and_cancelled(here)})
         for victim, phase in cells:
             measured.add({**_key(victim, phase), **crash(here, victim, phase)})
             print(measured.rows()[-1], file=sys.stderr, flush=True)
         for what in others:
             measured.add({"what": what, **_OTHERS[what](here)})
+        for number in events:
+            measured.add({**_event(number), **_started_and_cancelled(here)})
 
 
 def crash(here: Stage, victim: str, phase: str) -> dict[str, Any]:
