@@ -36,7 +36,7 @@ _HOW = (
     "A first model of gas and power meters is served, watched and labelled under `kedge up`; then three kinds of "
     "devices arrive, one after the other, half of the traffic each, while the known ones go on. One answer in two gets "
     "its label, which chance draws, and people answer what Kedge asks for. Nobody touches anything else: what "
-    "retrains, judges, tries and promotes is Kedge. There are few pictures: when all of a kind were sent, they are sent again. "
+    "retrains, judges, tries and promotes is Kedge. When all pictures of a kind were sent, they come again. "
     "Right before and after are measured on pictures of other sessions, which nobody labels."
 )
 _SETTINGS = """
