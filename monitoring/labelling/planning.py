@@ -93,7 +93,7 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
 
 
 def _waits(place: WatchPlace) -> Waiting | None:
-    version = waiting_version(place.registry, place.registry.champion_version())
+    version = waiting_version(place.registry, place.registry.champions.current())
     return None if version is None else waiting(version, requests(place.engine, place.name))
 
 

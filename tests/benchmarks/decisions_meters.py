@@ -121,7 +121,7 @@ class Traffic:
     def arrive(self, met: Sequence[Meter], later: Sequence[Meter]) -> dict[str, Any]:
         """Send the devices until a successor answers for them; what came of it."""
         began, begun_rows = time.monotonic(), self._ledger_rows()
-        champion = self._place.registry.champion_version()
+        champion = self._place.registry.champions.current()
         self._jobs_before = len(self._place.ledger.rows("jobs"))
         before = self._measure(later)
         moments: dict[str, float] = {}
@@ -138,7 +138,7 @@ class Traffic:
             "home": self._measure(self._there.home),
             "seconds": {name: round(value, 1) for name, value in moments.items()},
             "champion_before": champion,
-            "champion_after": self._place.registry.champion_version(),
+            "champion_after": self._place.registry.champions.current(),
             "ledger": dict(Counter(f"{stream}: {kind}" for stream, kind, _ in rows)),
             "story": [f"{stream}: {kind} – {words}" for stream, kind, words in rows if words],
             "verifies": self._verifies(),
@@ -177,7 +177,7 @@ class Traffic:
     def _note(self, moments: dict[str, float], began: float, champion: int | None) -> None:
         """When each deed was first seen in the ledger, in seconds since the first picture."""
         passed = time.monotonic() - began
-        if self._place.registry.champion_version() != champion:
+        if self._place.registry.champions.current() != champion:
             moments.setdefault("promoted", passed)
         for row in self._place.ledger.rows("jobs", 5):
             ends = ("asked", "done", "refused", "undecided", "failed", "declined")
@@ -185,7 +185,7 @@ class Traffic:
                 moments.setdefault(f"job {row.kind} {row.sequence}", passed)
 
     def _is_settled(self, champion: int | None) -> bool:
-        return self._place.registry.champion_version() != champion and not open_jobs(self._place.engine)
+        return self._place.registry.champions.current() != champion and not open_jobs(self._place.engine)
 
     def _ledger_rows(self) -> list[tuple[str, str, str]]:
         """Stream, kind and words of every row, in the order of writing."""

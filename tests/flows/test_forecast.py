@@ -197,8 +197,8 @@ def test_a_real_micro_run_sees_the_gain_and_leaves_nothing_but_its_answer(tmp_pa
     small = replace(place.settings.train, most_epochs_per_stage=6)
     place = replace(place, settings=replace(place.settings, train=small))
     assert train(place, Heard()).state == CANDIDATE
-    if place.registry.champion_version() is None:
-        place.registry.promote(1, actor="test", reason="test")
+    if place.registry.champions.current() is None:
+        place.registry.champions.promote(1, actor="test", reason="test")
     labelled_traffic(place, 400)
     champion, heard = place.registry.champion(), Heard()
     order = Order(SUCCESSOR, "harm", tmp_path / "run", job_id="job-1", forecast=True)

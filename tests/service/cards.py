@@ -129,7 +129,7 @@ class Place:
     def champion(self, **options: Any) -> int:
         """Register and promote one more version."""
         version = self.version(**options)
-        self.registry.promote(version, actor="test", reason="test")
+        self.registry.champions.promote(version, actor="test", reason="test")
         return version
 
     def start(self, child: commands.Child) -> "subprocess.Popen[bytes]":

@@ -170,7 +170,7 @@ def test_a_champion_learns_a_class_more_serves_it_and_is_watched(place):
     assert runtime.artifact.classes[1] == "grey"
 
     # Whatever the gate made of sixty images: a person promotes it, and traffic of both heads lies in the log.
-    place.registry.promote(version.version, actor="ada", reason="test")
+    place.registry.champions.promote(version.version, actor="ada", reason="test")
     watch = WatchPlace(place.settings, place.engine, place.objects, place.registry, place.log)
     at = now()
     rows = [Prediction(

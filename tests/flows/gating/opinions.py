@@ -116,5 +116,5 @@ def open_project(folder: Path, settings: str = "") -> Workplace:
 def registered(place: Workplace, candidate: Path, *, promoted: bool = True, **facts: object) -> ModelVersion:
     version = place.registry.register(candidate, reason="test", parent_version=None, **facts)  # type: ignore[arg-type]
     if promoted:
-        place.registry.promote(version.version, actor="test", reason="test")
+        place.registry.champions.promote(version.version, actor="test", reason="test")
     return place.registry.version(version.version)
