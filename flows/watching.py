@@ -19,7 +19,7 @@ from infra.settings import Settings
 from monitoring.evidence import DetectorEvidence
 from monitoring.policies.records import TriggerDecision
 from monitoring.policies.rules import rules_of
-from monitoring.triage import NOTHING
+from monitoring.triage_records import NOTHING
 from monitoring.watch import TickOutcome, WatchPlace, tick
 
 _log = logging.getLogger(__name__)

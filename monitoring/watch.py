@@ -30,7 +30,7 @@ from monitoring.policies.records import TriggerDecision
 from monitoring.policies.rows import refused_at
 from monitoring.policies.rules import PolicyRules, rules_of
 from monitoring.reference.profile import load_profile
-from monitoring.triage import Situation, TriageRules, Verdict
+from monitoring.triage_records import Situation, TriageRules, Verdict
 from monitoring.watching.counting import Alarm, Counted, count
 from monitoring.watching.estimated_harm import estimated_harm, newest_shift
 from monitoring.watching.gathering import Gathered, gather

@@ -15,21 +15,8 @@ from flows.notify import notify
 from flows.promote import settle
 from flows.rollout import observe
 from flows.rollout.expected import is_undecided, proven_gains
-from flows.rollout.plan import (
-    END,
-    JUDGE,
-    MOVE,
-    PROMOTE,
-    WAIT,
-    Observed,
-    RolloutRules,
-    Step,
-    advance,
-    after_promotion,
-    has_trial,
-    heard,
-    rules_of,
-)
+from flows.rollout.plan import advance, after_promotion, has_trial, heard
+from flows.rollout.records import END, JUDGE, MOVE, PROMOTE, WAIT, Observed, RolloutRules, Step, rules_of
 from flows.summons import call_for_retrain
 from flows.workplace import Workplace
 from infra import jobs

@@ -2,7 +2,8 @@
 
 from flows.rollout.act import advance_run
 from flows.rollout.expected import is_undecided, proven_gains
-from flows.rollout.plan import first_stage, rules_of
+from flows.rollout.plan import first_stage
+from flows.rollout.records import rules_of
 from flows.workplace import Workplace
 from infra.errors import UserError
 from models import rollout_runs

@@ -5,7 +5,8 @@ from typing import Any
 
 from flows.gating.awaited import awaited
 from flows.kept_labels import champion_classes
-from flows.rollout.plan import Awaiting, Observed, RolloutRules, agreement_floor
+from flows.rollout.problems import agreement_floor
+from flows.rollout.records import Awaiting, Observed, RolloutRules
 from flows.workplace import Workplace
 from infra.clock import now
 from infra.jobs import find_job

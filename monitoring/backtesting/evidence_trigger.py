@@ -25,7 +25,7 @@ from monitoring.policies.decide import decide
 from monitoring.policies.moments import newest_moment, next_moment
 from monitoring.policies.records import JobsSoFar, Measured, PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watching.observations import gross_observations, harm_observations
 
 _QUARTER, _RATE_OVER = np.timedelta64(90, "D"), np.timedelta64(7, "D")

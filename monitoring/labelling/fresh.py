@@ -14,7 +14,7 @@ from monitoring.prediction_log import PredictionLog
 from monitoring.reference.coded import Coded
 from monitoring.reference.profile import CATEGORY, ReferenceProfile
 from monitoring.signals import atypical
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 
 # Pictures of older predictions are no longer kept.
 _OLDEST = timedelta(days=30)

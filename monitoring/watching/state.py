@@ -18,7 +18,7 @@ from monitoring.evidence import Detector, EvidenceState
 from monitoring.incoming.faults import Look
 from monitoring.log.cursor import Cursor
 from monitoring.policies.memory import PolicyMemory
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 from monitoring.watching.surroundings import Surroundings
 
 MOST_RECENT = 20_000

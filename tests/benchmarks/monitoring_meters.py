@@ -17,7 +17,8 @@ from monitoring.evidence import GROSS, DetectorEvidence, EvidenceSettings
 from monitoring.identification import ShiftReport, identify
 from monitoring.incoming.faults import look
 from monitoring.signals import drift_report
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict, decide
+from monitoring.triage import decide
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watching.observations import gross_observations, harm_observations
 from tests.benchmarks.datasets import data_folder
 from tests.benchmarks.monitoring_meter_faults import fault_rows

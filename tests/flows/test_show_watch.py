@@ -13,7 +13,7 @@ from monitoring.policies.decide import decide
 from monitoring.policies.expression import parse
 from monitoring.policies.records import PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 
 NASTY = r"class=[/x] of \[red]"
 SEEN = Seen(

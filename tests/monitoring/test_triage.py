@@ -6,7 +6,8 @@ from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.identification import LABEL, NONE, ShiftReport
 from monitoring.incoming.faults import Look
 from monitoring.incoming.volume import ArrivalReport
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, decide
+from monitoring.triage import decide
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules
 
 RULES = TriageRules()
 CHANGED = DetectorEvidence(GROSS, "embedding", 6.0, 5.5, 300, 0.6, 0.2, 209)
