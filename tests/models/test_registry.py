@@ -280,7 +280,7 @@ def test_two_models_in_one_database_do_not_meet(registry, candidate, register):
 
     assert version.title == "birds:1"
     assert other.champion() is None
-    assert other.history() == ()
+    assert other.champions.history() == ()
 
 
 def test_a_fetched_version_is_byte_for_byte_what_was_registered(registry, candidate, tmp_path):
