@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence
+from monitoring.evidence_records import BLOCKS, GROSS, HARM, DetectorEvidence
 from monitoring.triage_records import (
     ESTIMATED,
     FIX_INPUT,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
-from monitoring.evidence import Evidence
+from monitoring.evidence_records import Evidence
 from monitoring.identification import ShiftReport
 from monitoring.incoming.faults import Look
 from monitoring.incoming.volume import ArrivalReport

@@ -1,6 +1,6 @@
 """What triage found, told as sentences."""
 
-from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence
+from monitoring.evidence_records import BLOCKS, GROSS, HARM, DetectorEvidence
 from monitoring.identification import NONE, UNKNOWN
 from monitoring.triage_records import Situation
 

@@ -9,7 +9,7 @@ import numpy as np
 from models.prediction import Label, Prediction
 from monitoring.backtesting.stream import UNLABELLED, Rows, Truths
 from monitoring.backtesting.trigger import Seen
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.labelling.fresh import of_new_source
 from monitoring.reference.reduced import project
 from monitoring.signals import atypical

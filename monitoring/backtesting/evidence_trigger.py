@@ -18,7 +18,7 @@ from monitoring.backtesting.champion_rows import champion_batch, label_and_predi
 from monitoring.backtesting.replayed_model import ReplayedModel
 from monitoring.backtesting.stream import Rows, Truths
 from monitoring.backtesting.trigger import Said, Seen
-from monitoring.evidence import GROSS, HARM, Evidence, EvidenceSettings, EvidenceState
+from monitoring.evidence_records import GROSS, HARM, Evidence, EvidenceSettings, EvidenceState
 from monitoring.incoming.faults import LEAST_LOOKED_AT, Look, look_at
 from monitoring.performance import Interval
 from monitoring.policies.decide import decide

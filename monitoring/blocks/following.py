@@ -38,7 +38,7 @@ from monitoring.blocks.judging import (
 from monitoring.blocks.measuring import Bench
 from monitoring.blocks.reading import arrived, count_within, read_sample
 from monitoring.blocks.rows import BlockChanges, load_blocks
-from monitoring.evidence import DetectorEvidence, EvidenceSettings
+from monitoring.evidence_records import DetectorEvidence, EvidenceSettings
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.watching.counting import Alarm, Counted
 from monitoring.watching.place import WatchPlace

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.log.columns import batch_in
 from monitoring.prediction_log import PredictionLog
 from monitoring.reference.coded import Coded

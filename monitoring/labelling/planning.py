@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from infra.clock import now
-from monitoring.evidence import GROSS, Evidence
+from monitoring.evidence_records import GROSS, Evidence
 from monitoring.labelling.budget import Counted, budget, pace
 from monitoring.labelling.candidates import Reach, read_candidates
 from monitoring.labelling.rows import (

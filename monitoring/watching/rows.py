@@ -16,7 +16,7 @@ from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
 from monitoring.blocks.rows import BlockChanges, drop_samples, write_blocks
-from monitoring.evidence import BLOCKS, GROSS
+from monitoring.evidence_records import BLOCKS, GROSS
 from monitoring.labelling.rows import Labelling, write_labels
 from monitoring.performance import Performance, labelled_rows, performance
 from monitoring.policies.asking import Acted, Decided, Question, act_within, decide_within, job_facts

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.prediction import Label
 from monitoring import evidence
-from monitoring.evidence import GROSS, DetectorEvidence, EvidenceSettings
+from monitoring.evidence_records import GROSS, HARM, DetectorEvidence, EvidenceSettings
 from monitoring.identification import ShiftReport, identify
 from monitoring.incoming.faults import look
 from monitoring.signals import drift_report
@@ -99,7 +99,7 @@ def _watched(there: World, device: str, seen: Seen) -> Told:
         alarms += said.new_alarms
         chosen = [place for place in range(start, start + len(rows)) if labelled[place]]
         pairs = [(_label(seen.truth[place], arrived[place].id, arrived[place].at), arrived[place]) for place in chosen]
-        number = state.last_number.get(evidence.HARM, 0) + 1
+        number = state.last_number.get(HARM, 0) + 1
         state, said = evidence.update_all(state, harm_observations(profile, pairs, number, ()), _SETTINGS)
         alarms += said.new_alarms
         newest = arrived[max(0, start + len(rows) - _WINDOW) : start + len(rows)]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from infra.clock import new_id
-from models.images import decode_for, normalise, resize
 from models.prediction import Prediction
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.blocks import following as block_following
 from monitoring.image_stats import sample_of, statistics_of_all

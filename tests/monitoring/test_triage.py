@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
-from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
+from monitoring.evidence_records import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.identification import LABEL, NONE, ShiftReport
 from monitoring.incoming.faults import Look
 from monitoring.incoming.volume import ArrivalReport

@@ -24,8 +24,8 @@ from infra.settings import Settings, load
 from infra.workers import live_workers
 from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.golden import golden_of
-from models.images import Preprocessing
 from models.prediction import Label, Prediction
+from models.preprocessing import Preprocessing
 from models.registry import Registry
 from models.runtime import Graph, Runtime
 from service import commands

@@ -21,7 +21,7 @@ from infra.files import sha256_of
 from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.examples import Example
 from models.golden import golden_of
-from models.images import Preprocessing
+from models.preprocessing import Preprocessing
 from models.registry import ModelVersion
 from models.runtime import Graph, Runtime
 
