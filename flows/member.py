@@ -47,26 +47,13 @@ class Member:
     deaths_in_a_row: int = 0
     again_at: float = 0.0
 
-    def watch(self, folder: Path, leash: Leash) -> None:
-        """Prepare what starts and stops it; each life is held by the leash."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-
-        def born(*, pid: int, **_facts: Any) -> bool:
-            self.pid, self.born = pid, up_file.born(pid)
-            leash.hold(pid)
-            return True
-
-        self.watcher = Watcher(
-            self.child.name,
-            "/bin/sh",
-            args=["-c", _INTO_LOG, str(self.log), *self.child.argv],
-            # Safe path: a folder named models/ where the user stands must not be taken for ours.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **self.child.env},
-            working_dir=str(folder),
-            singleton=True,
-            graceful_timeout=self.child.stop_s,
-            hooks={"after_spawn": (born, False)},
-        )
+    async def spawn(self, folder: Path, leash: Leash) -> None:
+        """Give it a process in that folder, its first or its next; the leash holds each."""
+        if self.watcher is None:
+            self.watcher = self._watched(folder, leash)
+            await self.watcher.start()
+        else:
+            await self.watcher.manage_processes()
 
     def lives(self) -> bool:
         """Whether its process runs."""
@@ -81,7 +68,8 @@ class Member:
         """One death more; gives the seconds until its next life."""
         self.deaths_in_a_row = 1 if self.lived_s() > _STABLE_S else self.deaths_in_a_row + 1
         # 0, 1, 2, 4 ... seconds: a crash by accident is mended at once, one by nature does not eat the machine.
-        return min(_LONGEST_PAUSE_S, (2 ** (self.deaths_in_a_row - 1)) // 2)
+        pause_s: float = min(_LONGEST_PAUSE_S, (2 ** (self.deaths_in_a_row - 1)) // 2)
+        return pause_s
 
     def exit_words(self) -> str:
         """How its process ended: a signal's name or an exit code."""
@@ -106,4 +94,24 @@ class Member:
         child = self.child
         return up_file.ChildState(
             child.name, self.pid, self.born, self.state, self.restarts, child.ready.url, str(self.log)
+        )
+
+    def _watched(self, folder: Path, leash: Leash) -> Watcher:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+
+        def born(*, pid: int, **_facts: Any) -> bool:
+            self.pid, self.born = pid, up_file.born(pid)
+            leash.hold(pid)
+            return True
+
+        return Watcher(
+            self.child.name,
+            "/bin/sh",
+            args=["-c", _INTO_LOG, str(self.log), *self.child.argv],
+            # Safe path: a folder named models/ where the user stands must not be taken for ours.
+            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **self.child.env},
+            working_dir=str(folder),
+            singleton=True,
+            graceful_timeout=self.child.stop_s,
+            hooks={"after_spawn": (born, False)},
         )

@@ -145,10 +145,7 @@ class _Household:
         member.state, member.started_at, member.started = "starting", now(), time.monotonic()
         if member.watcher is None:
             self._note(member.child.name, "starting")
-            member.watch(self.settings.root, self.leash)
-            await member.watcher.start()
-        else:
-            await member.watcher.manage_processes()
+        await member.spawn(self.settings.root, self.leash)
         if not member.pid:
             raise UserError(f"{member.child.name} cannot be started: {' '.join(member.child.argv)}")
         self._write()

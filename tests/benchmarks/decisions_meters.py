@@ -280,7 +280,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     print(markdown(section(quick="--quick" in sys.argv)))
     print(json.dumps([row["arrival"] for row in Measured(_WORK / "meters.jsonl", ("arrival",)).rows()]))

@@ -18,26 +18,25 @@ from PIL import Image
 from flows import cli
 from flows.workplace import open_workplace
 from infra.jobs import claim_job, jobs, queue_job
+from tests.flows.tiny_network import TINY_NETWORK
 
 NAME_RULE = "project.name should be 1 to 64 letters (a-z), digits, '.', '_' or '-', and begin with a letter or a digit"
 README = Path(__file__).parents[2] / "README.md"
-TOML = """
+TOML = (
+    """
 [data]
 manifest = "manifest.csv"
 subgroups = ["camera"]
-[model]
-backbone = "test_resnet"
-weights = "none"
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
+"""
+    + TINY_NETWORK
+    + """[train]
 threads = 1
 most_epochs_per_stage = 2
 [gate]
 min_precision = 0.0
 min_recall = 0.0
 """
+)
 
 
 class Terminal:
