@@ -20,9 +20,10 @@ from flows.workplace import Workplace, open_workplace
 from infra.jobs import open_jobs
 from models.intervals import wilson
 from tests.benchmarks.datasets import data_folder
-from tests.benchmarks.decisions_meters_world import ARRIVALS, Meter, Site, place, site, write_manifest
+from tests.benchmarks.decisions_meters_world import ARRIVALS, Meter, Site, site, write_manifest
 from tests.benchmarks.monitoring_rows import Row, Section
 from tests.benchmarks.results import Measured
+from tests.meters import PROJECT, place
 
 _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "build" / "bench-decisions"
@@ -36,27 +37,9 @@ _HOW = (
     "its label, which chance draws. Nobody touches anything else: what retrains, judges, tries and promotes is Kedge. "
     "Before and after are pictures of sessions that nothing was trained on, with 95 % intervals in the rows' words."
 )
-_SETTINGS = """
-[project]
-name = "meters"
-[data]
-manifest = "manifest.csv"
-subgroups = ["medium"]
-source = "device"
-group = "session"
-[model]
-backbone = "mobilenetv2_100"
-options = {{ pad_type = "same" }}
-weights = "{weights}"
-licence = "apache-2.0"
-image_size = 64
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
-threads = 2
-learning_rate = 0.008
-most_epochs_per_stage = 6
-patience_epochs = 6
+_SETTINGS = (
+    PROJECT
+    + """threads = 2
 budget_minutes = 10
 [monitor]
 every_s = 10
@@ -76,6 +59,7 @@ port = {console}
 [prefect]
 port = {prefect}
 """
+)
 
 
 def section(*, quick: bool) -> Section:

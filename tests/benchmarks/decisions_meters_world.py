@@ -1,16 +1,12 @@
 """Meters in the order in which a site would meet them: the first three groups, then three arrivals of new devices."""
 
 import csv
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from scipy.sparse.csgraph import connected_components
-
 from tests.benchmarks.datasets import unpacked
+from tests.meters import WHOLE, looks, place, split_of
 
 FIRST = ("gasmeter-GMT", "powermeter-unknown", "new")
 ARRIVALS = (
@@ -18,7 +14,6 @@ ARRIVALS = (
     ("Wasser-Geräte water meters", ("watermeter-Wasser_Geraete_GmbH", "watermeter-altair")),
     ("LCD displays", ("lcd", "lcd2")),
 )
-_WHOLE = {"", "0", "1", "2"}  # how far the digit has rolled on: these are whole ones
 _UNDATED = {"lcd", "lcd2"}
 
 
@@ -62,7 +57,7 @@ def site(data: Path, work: Path) -> Site:
     """Split by session, so that no near-copy of what was learnt is ever sent to measure."""
     folder = unpacked(data, "meter_digits", work)
     with (data / "meter_digits" / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["tenth"] in _WHOLE]
+        rows = [row for row in csv.DictReader(file) if row["tenth"] in WHOLE]
     meters = [
         Meter(folder / row["image"], row["label"], row["medium"], row["device"],
               f"{row['device']} {row['captured_on']} {row['label']}")
@@ -79,19 +74,12 @@ def site(data: Path, work: Path) -> Site:
 
 
 def write_manifest(path: Path, rows: Sequence[Meter]) -> None:
-    """With a split of its own: with few sessions a class, some keys would leave a role without images."""
+    """With a split of its own."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "label", "split", "medium", "device", "session"])
         for one in rows:
-            drawn = place(f"split of {one.session}")
-            split = "train" if drawn < 0.70 else "select" if drawn < 0.85 else "judge"
-            writer.writerow([one.path.resolve(), one.label, split, one.medium, one.device, one.session])
-
-
-def place(text: str) -> float:
-    """A number from 0 to 1 that is the same for the same text for ever."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+            writer.writerow([one.path.resolve(), one.label, split_of(one.session), one.medium, one.device, one.session])
 
 
 def _halves(rows: Sequence[Meter]) -> tuple[tuple[Meter, ...], tuple[Meter, ...]]:
@@ -104,11 +92,9 @@ def _shuffled(rows: Sequence[Meter]) -> tuple[Meter, ...]:
 
 
 def _in_sessions(rows: Sequence[Meter]) -> list[Meter]:
-    """Devices with few dates are grouped by what looks alike instead: correlation above 0.95, also by way of others."""
+    """Devices with few dates are grouped by what looks alike instead."""
     sessions = {one.session for one in rows}
     if len(sessions) > 3 * len({one.label for one in rows}) and not _UNDATED & {one.device for one in rows}:
         return list(rows)
-    small = [np.asarray(Image.open(one.path).convert("L").resize((16, 24)), dtype=float).ravel() for one in rows]
-    centred = np.array([(one - one.mean()) / (one.std() + 1e-6) for one in small])
-    alike = connected_components(centred @ centred.T / centred.shape[1] > 0.95)[1]
+    alike = looks([one.path for one in rows])
     return [replace(one, session=f"{one.device} look {look}") for one, look in zip(rows, alike, strict=True)]
