@@ -54,7 +54,7 @@ def run_demo(folder: Path, *, seed: int, keep: bool, console: Console) -> DemoRe
     _introduce(console, folder)
     place = prepare(folder, world, seed)
     story = Story(place, console)
-    with _bars(console) as teller, _step("training the first model", folder, "train"):
+    with on_terminal(console) as teller, _step("training the first model", folder, "train"):
         story.tell("step", "Training a small network in stages on 900 real scans …")
         outcome = train(place, teller)
         if not outcome.promoted:
@@ -78,7 +78,7 @@ def _live(place: Workplace, world: World, seed: int, story: Story, console: Cons
     chance = np.random.default_rng([seed, 3])
     folder = place.settings.root
     try:
-        with _bars(console) as bars:
+        with on_terminal(console) as bars:
             with _step("traffic before the drift", folder, "service"):
                 story.tell("step", f"{_BEFORE} images from the old cameras, over HTTP …")
                 _send(traffic, story, bars, Mix("before", _OLD, _FAST), _BEFORE)
@@ -255,9 +255,3 @@ def _step(name: str, folder: Path, log: str) -> Iterator[None]:
         raise UserError(
             f"The demo failed while {name}: {error}\n\nThe end of {path}:\n{logs.tail(path, _LOG_LINES)}"
         ) from error
-
-
-@contextlib.contextmanager
-def _bars(console: Console) -> Iterator[OnTerminal]:
-    with on_terminal(console) as teller:
-        yield teller
