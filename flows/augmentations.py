@@ -9,7 +9,7 @@ from flows.input_size import chosen_size
 from flows.workplace import Workplace
 from infra.errors import UserError
 from models.examples import Example
-from models.images import Preprocessing, decode_for, resize
+from models.preprocessing import Preprocessing, decode_for, resize
 
 _ROWS = 16
 _MOST_EACH = 3

@@ -17,7 +17,7 @@ def audit_for_bias(place: Workplace) -> Audit | None:
     Whatever goes wrong with it is logged: what called it has other things to do.
     """
     rules = rules_of(place.settings)
-    if BIAS not in rules.when.policies or not rules.most_subgroup_gap or place.registry.champion_version() is None:
+    if BIAS not in rules.when.policies or not rules.most_subgroup_gap or place.registry.champions.current() is None:
         return None
     try:
         return audit(place, asked=Asked(drawn_only=not place.settings.monitor.feedback_is_random))

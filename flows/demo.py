@@ -7,9 +7,7 @@ Its success is asserted: if accuracy does not come back, or one request fails, i
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,19 +20,18 @@ from rich.console import Console
 from rich.panel import Panel
 
 from flows import demo_report
+from flows.demo_project import prepare
 from flows.demo_report import DemoResult
 from flows.demo_story import Story
 from flows.demo_traffic import Answered, Mix, Traffic
-from flows.demo_world import NEW_CAMERA, OLD_CAMERAS, World, build_world, write_project_data
+from flows.demo_world import NEW_CAMERA, OLD_CAMERAS, World, build_world
 from flows.first_model import train
 from flows.telling import OnTerminal, on_terminal
-from flows.workplace import Workplace, open_workplace
+from flows.workplace import Workplace
 from infra import logs
 from infra.errors import UserError
-from infra.files import write_atomically
 from models.rollout_runs import DONE, PROBATION, runs
 
-_MARK = "demo.json"
 _OLD = {camera: 1 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}
 _MIXED = {NEW_CAMERA: 0.8, **{camera: 0.2 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}}
 _EVEN = {NEW_CAMERA: 0.5, **{camera: 0.5 / len(OLD_CAMERAS) for camera in OLD_CAMERAS}}
@@ -55,9 +52,9 @@ def run_demo(folder: Path, *, seed: int, keep: bool, console: Console) -> DemoRe
     folder = folder.resolve()
     world = build_world(seed)
     _introduce(console, folder)
-    place = _prepare(folder, world, seed)
+    place = prepare(folder, world, seed)
     story = Story(place, console)
-    with _bars(console) as teller, _step("training the first model", folder, "train"):
+    with on_terminal(console) as teller, _step("training the first model", folder, "train"):
         story.tell("step", "Training a small network in stages on 900 real scans …")
         outcome = train(place, teller)
         if not outcome.promoted:
@@ -81,7 +78,7 @@ def _live(place: Workplace, world: World, seed: int, story: Story, console: Cons
     chance = np.random.default_rng([seed, 3])
     folder = place.settings.root
     try:
-        with _bars(console) as bars:
+        with on_terminal(console) as bars:
             with _step("traffic before the drift", folder, "service"):
                 story.tell("step", f"{_BEFORE} images from the old cameras, over HTTP …")
                 _send(traffic, story, bars, Mix("before", _OLD, _FAST), _BEFORE)
@@ -201,92 +198,6 @@ def _introduce(console: Console, folder: Path) -> None:
     )
 
 
-def _prepare(folder: Path, world: World, seed: int) -> Workplace:
-    if folder.exists():
-        if not (folder / _MARK).exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty and not an earlier demo's: choose another with --folder.")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    write_atomically(folder / _MARK, json.dumps({"seed": seed}))
-    write_project_data(world, folder / "data", seed)
-    service, console, prefect, evidently = _free_ports((3000, 3001, 4200, 8008))
-    write_atomically(
-        folder / "kedge.toml",
-        _TOML.format(seed=seed, service=service, console=console, prefect=prefect, evidently=evidently),
-    )
-    return open_workplace(folder)
-
-
-# Drift is watched with the default settings; what is set here is the data, and how fast things happen.
-_TOML = """\
-# The demo's project. Everything that is not here is at its default.
-[project]
-name = "digits"
-
-[data]
-manifest = "data/manifest.csv"
-subgroups = ["camera"]
-source = "camera"
-group = "original"     # copies of one scan share one role: train, select or judge
-
-[model]
-backbone = "test_resnet"
-weights = "none"
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-
-[train]
-seed = {seed}
-threads = 1
-most_epochs_per_stage = 10
-patience_epochs = 6
-
-[serve]
-port = {service}
-seal_s = 2             # the demo has no minute to wait
-
-[monitor]
-every_s = 8
-silent_after_s = 120
-evidently_port = {evidently}
-feedback_is_random = true   # true here: the demo draws the labelled predictions at random
-
-[trigger]
-cooldown_minutes = 10
-
-[rollout]
-shadow_predictions = 100
-canary_predictions = 100
-canary_share = 0.5          # half of the callers, for a minute
-probation_minutes = 0.5     # the demo has no day to wait
-
-[gate]
-min_precision = 0.8
-min_recall = 0.8
-
-[prefect]
-port = {prefect}
-
-[console]
-port = {console}
-"""
-
-
-def _free_ports(wanted: tuple[int, ...]) -> list[int]:
-    """The usual ports where they are free, others where they are not; all different."""
-    chosen: list[int] = []
-    for port in wanted:
-        for candidate in (port, 0):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                with contextlib.suppress(OSError):
-                    probe.bind(("127.0.0.1", candidate))
-                    chosen.append(probe.getsockname()[1])
-                    break
-    return chosen
-
-
 @contextlib.contextmanager
 def _running(folder: Path, place: Workplace, story: Story) -> Iterator[subprocess.Popen[bytes]]:
     """`kedge up` as a process of its own, stopped as a person would stop it."""
@@ -344,9 +255,3 @@ def _step(name: str, folder: Path, log: str) -> Iterator[None]:
         raise UserError(
             f"The demo failed while {name}: {error}\n\nThe end of {path}:\n{logs.tail(path, _LOG_LINES)}"
         ) from error
-
-
-@contextlib.contextmanager
-def _bars(console: Console) -> Iterator[OnTerminal]:
-    with on_terminal(console) as teller:
-        yield teller

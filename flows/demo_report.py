@@ -74,7 +74,7 @@ def measure(place: Workplace, traffic: Traffic, story: Story) -> DemoResult:
     after = [one for one in answered if one.phase == "after"]
     new_during, old_during = _of(during, (NEW_CAMERA,)), _of(during, OLD_CAMERAS)
     first_drifted = min(one.at for one in answered if one.camera == NEW_CAMERA)
-    champion = place.registry.champion_version() or 0
+    champion = place.registry.champions.current() or 0
     promotion = story.when("promotion", str(champion))
     failed = [one for one in answered if one.problem]
     with reading(place.engine) as connection:

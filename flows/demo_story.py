@@ -69,7 +69,7 @@ class Story:
         for run in reversed(runs(self.place.engine, self.place.settings.project.name)):
             key = f"{run.sequence} {run.stage}"
             self._once("rollout", key, f"version {run.version}, [bold]{run.stage}[/] – {_plain(run.words)}")
-        for promotion in self.place.registry.history():
+        for promotion in self.place.registry.champions.history():
             words = f"version {promotion.version} is champion ({_plain(promotion.reason)})"
             self._once("promotion", str(promotion.version), words)
 

@@ -26,7 +26,7 @@ def train(place: Workplace, teller: Teller) -> Outcome:
     for remark in check_data(place, teller).remarks:
         teller.say(f"Note: {remark}.")
     release_abandoned(place.engine)
-    reason = "first" if place.registry.champion_version() is None else "manual"
+    reason = "first" if place.registry.champions.current() is None else "manual"
     job = queue_job(place.engine, FIRST, reason)
     claimed = claim_job(place.engine, job.id) if job.kind == FIRST else None
     if claimed is None:
@@ -48,9 +48,9 @@ def _once(place: Workplace, job: Job, order: Order, keeper: Keeper, teller: Tell
     outcome = make_candidate(place, order, teller)
     with keeper.undisturbed():
         number = outcome.version.version
-        if place.registry.champion_version() is None and outcome.decision.outcome == PROMOTE:
+        if place.registry.champions.current() is None and outcome.decision.outcome == PROMOTE:
             promote(place, number, actor="kedge train", reason="first model")
-        promoted = place.registry.champion_version() == number
+        promoted = place.registry.champions.current() == number
         outcome = replace(outcome, promoted=promoted, version=place.registry.version(number))
         facts = {"version": outcome.version.version, "promoted": outcome.promoted, "seconds": round(outcome.seconds, 1)}
         state = "refused" if outcome.refused else "done"

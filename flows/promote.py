@@ -8,7 +8,8 @@ from flows.serving_place import Serving
 from infra.errors import UserError
 from infra.workers import live_workers
 from models import rollouts
-from models.registry import Promotion, title_of
+from models.champions import Promotion
+from models.registry import title_of
 
 _POLL_S = 0.1
 
@@ -36,7 +37,7 @@ def promote(place: Serving, version: int, *, actor: str, reason: str, wait_s: fl
         UserError: there is no such version; or a worker refused it or did not take it within `wait_s`
             seconds, in which case the pointer is put back.
     """
-    return _roll_out(place, lambda: place.registry.promote(version, actor=actor, reason=reason), wait_s)
+    return _roll_out(place, lambda: place.registry.champions.promote(version, actor=actor, reason=reason), wait_s)
 
 
 def roll_back(place: Serving, *, actor: str, reason: str, wait_s: float = 30.0) -> Rollout:
@@ -46,7 +47,7 @@ def roll_back(place: Serving, *, actor: str, reason: str, wait_s: float = 30.0) 
     Raises:
         UserError: no version was champion before.
     """
-    return _roll_out(place, lambda: place.registry.rollback(actor=actor, reason=reason), wait_s)
+    return _roll_out(place, lambda: place.registry.champions.rollback(actor=actor, reason=reason), wait_s)
 
 
 def settle(
@@ -103,8 +104,8 @@ def _wait_for_workers(place: Serving, version: int, deadline: float) -> str | No
 
 def _put_back(place: Serving, promotion: Promotion, problem: str) -> None:
     name, version = place.settings.project.name, promotion.version
-    before = place.registry.put_back(promotion, actor="kedge", reason=f"put back: {problem}")
-    champion = place.registry.champion_version()
+    before = place.registry.champions.put_back(promotion, actor="kedge", reason=f"put back: {problem}")
+    champion = place.registry.champions.current()
     if before is None and champion != version:
         raise UserError(f"{name}:{version} was not promoted: {problem}; {name}:{champion} became champion meanwhile.")
     if before is None or champion == version:

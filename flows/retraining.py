@@ -124,7 +124,7 @@ def check_champion(place: Workplace) -> None:
     Raises:
         UserError: there is no champion to retrain from.
     """
-    if place.registry.champion_version() is None:
+    if place.registry.champions.current() is None:
         raise UserError("There is no champion to retrain from. `kedge train` makes the first model.")
 
 
@@ -197,7 +197,7 @@ def _run_dir(place: Workplace, job: Job) -> Path:
 
 
 def _check_parent(place: Workplace, title: str, compared: int | None) -> None:
-    champion = place.registry.champion_version()
+    champion = place.registry.champions.current()
     if champion != compared:
         raise UserError(
             f"{title} was compared with version {compared}, but version {champion} was made champion meanwhile; "

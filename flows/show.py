@@ -16,7 +16,7 @@ from infra.clock import now
 from models.examples import DataSummary
 from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
-from monitoring.evidence import DetectorEvidence
+from monitoring.evidence_records import DetectorEvidence
 
 _STAGE_WORDS = {"waiting": "undecided and waits for labels", "probation": "on probation"}
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "waiting": "yellow", "retired": "dim"}

@@ -155,7 +155,7 @@ def _champion(place: Workplace) -> ChampionState | None:
     champion = place.registry.champion()
     if champion is None:
         return None
-    latest = place.registry.history()[-1]
+    latest = place.registry.champions.history()[-1]
     return ChampionState(champion.name, champion.version, latest.changed_at, latest.actor, latest.reason)
 
 

@@ -7,7 +7,6 @@ start a crashing child again without a pause, and give up altogether once one is
 """
 
 import asyncio
-import dataclasses
 import logging
 import os
 import signal
@@ -16,17 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from circus.watcher import Watcher
 
 from flows import process_groups, up_file
 from flows.children import Child
 from flows.leash import Leash
+from flows.member import Member
 from flows.notify import notify
 from flows.readiness import check_ports, is_well
-from infra import logs
 from infra.clock import now
 from infra.database import open_database
 from infra.errors import UserError
@@ -36,13 +33,8 @@ from monitoring.watching.silence import check_silence
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 _LISTEN_EVERY_S = 5.0
-_LONGEST_PAUSE_S = 30.0
-_STABLE_S = 60.0
 _TELL_AFTER_DEATHS = 3
 _LEFTOVER_PATIENCE_S = 5.0
-# The shell is replaced by the child: same number, same group. A file takes what a pipe would hold up
-# whenever the supervisor is stopped by Ctrl-Z.
-_INTO_LOG = 'exec "$@" >>"$0" 2>&1'
 
 
 @dataclass(frozen=True)
@@ -79,27 +71,11 @@ def up(settings: Settings, children: tuple[Child, ...], tell: Tell = lambda happ
             engine.dispose()
 
 
-@dataclass
-class _Member:
-    """A child and its present life."""
-
-    child: Child
-    watcher: Any = None
-    state: str = "waiting"
-    pid: int = 0
-    born: float = 0.0
-    started_at: datetime = dataclasses.field(default_factory=now)
-    started: float = 0.0
-    restarts: int = 0
-    deaths_in_a_row: int = 0
-    again_at: float = 0.0
-
-
 class _Household:
     def __init__(self, settings: Settings, children: tuple[Child, ...], engine: sa.Engine, tell: Tell) -> None:
         self.settings = settings
         self.home = settings.storage.home
-        self.members = [_Member(child) for child in children]
+        self.members = [Member(child, self.home / "logs" / f"{child.name}.log") for child in children]
         self.engine = engine
         self.tell = tell
         self.state = "starting"
@@ -124,22 +100,20 @@ class _Household:
             finally:
                 await self._put_all_down()
 
-    async def _bring_up(self, member: _Member) -> None:
+    async def _bring_up(self, member: Member) -> None:
         """Start one child and wait until it is well, has failed, or everybody is to stop."""
         await self._spawn(member)
         deadline = time.monotonic() + member.child.ready.within_s
         while not self.stop.is_set():
-            if not _lives(member):
-                raise UserError(self._failure(member, f"ended with {_exit_words(member)} while it was starting"))
+            if not member.lives():
+                raise UserError(member.failure(f"ended with {member.exit_words()} while it was starting"))
             if await is_well(member.child.ready, member.started_at, self.engine):
                 member.state = "well"
-                self._note(member.child.name, "well", f"after {time.monotonic() - member.started:.1f} s")
+                self._note(member.child.name, "well", f"after {member.lived_s():.1f} s")
                 return
             if time.monotonic() > deadline:
                 seconds = member.child.ready.within_s
-                raise UserError(
-                    self._failure(member, f"was not well within {seconds:.0f} s ({_question(member.child)})")
-                )
+                raise UserError(member.failure(f"was not well within {seconds:.0f} s ({member.question()})"))
             await self._pause(_LOOK_EVERY_S)
 
     async def _keep(self) -> None:
@@ -155,9 +129,9 @@ class _Household:
             self.leash.renew()
             await self._pause(_LOOK_EVERY_S)
 
-    async def _look_after(self, member: _Member) -> None:
+    async def _look_after(self, member: Member) -> None:
         name = member.child.name
-        if member.state != "down" and not _lives(member):
+        if member.state != "down" and not member.lives():
             self._bury(member)
         elif member.state == "down" and time.monotonic() >= member.again_at:
             member.restarts += 1
@@ -165,49 +139,20 @@ class _Household:
             await self._spawn(member)
         elif member.state == "starting" and await is_well(member.child.ready, member.started_at, self.engine):
             member.state = "well"
-            self._note(name, "well", f"after {time.monotonic() - member.started:.1f} s")
+            self._note(name, "well", f"after {member.lived_s():.1f} s")
 
-    async def _spawn(self, member: _Member) -> None:
+    async def _spawn(self, member: Member) -> None:
         member.state, member.started_at, member.started = "starting", now(), time.monotonic()
         if member.watcher is None:
             self._note(member.child.name, "starting")
-            member.watcher = self._watcher(member)
-            await member.watcher.start()
-        else:
-            await member.watcher.manage_processes()
+        await member.spawn(self.settings.root, self.leash)
         if not member.pid:
             raise UserError(f"{member.child.name} cannot be started: {' '.join(member.child.argv)}")
         self._write()
 
-    def _watcher(self, member: _Member) -> Any:
-        child = member.child
-        log = self._log_of(child)
-        log.parent.mkdir(parents=True, exist_ok=True)
-
-        def born(*, pid: int, **_facts: Any) -> bool:
-            member.pid, member.born = pid, up_file.born(pid)
-            self.leash.hold(pid)
-            return True
-
-        return Watcher(
-            child.name,
-            "/bin/sh",
-            args=["-c", _INTO_LOG, str(log), *child.argv],
-            # Safe path: a folder named models/ where the user stands must not be taken for ours.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **child.env},
-            working_dir=str(self.settings.root),
-            singleton=True,
-            graceful_timeout=child.stop_s,
-            hooks={"after_spawn": (born, False)},
-        )
-
-    def _bury(self, member: _Member) -> None:
+    def _bury(self, member: Member) -> None:
         """A child died by itself: end what it left behind, and set the time of its next life."""
-        words = _exit_words(member)
-        lived_s = time.monotonic() - member.started
-        member.deaths_in_a_row = 1 if lived_s > _STABLE_S else member.deaths_in_a_row + 1
-        # 0, 1, 2, 4 ... seconds: a crash by accident is mended at once, one by nature does not eat the machine.
-        pause_s = min(_LONGEST_PAUSE_S, (2 ** (member.deaths_in_a_row - 1)) // 2)
+        words, pause_s = member.exit_words(), member.count_death()
         # Its workers and jobs would hold its port, or do its work twice beside its successor.
         process_groups.end(member.pid, 0)
         self.leash.free(member.pid)
@@ -215,7 +160,7 @@ class _Household:
         member.state, member.pid, member.again_at = "down", 0, time.monotonic() + pause_s
         self._note(member.child.name, "died", f"with {words}; starts again in {pause_s:.0f} s")
         if member.deaths_in_a_row == _TELL_AFTER_DEATHS:
-            text = f"{member.child.name} died {member.deaths_in_a_row} times in a row; see {self._log_of(member.child)}"
+            text = f"{member.child.name} died {member.deaths_in_a_row} times in a row; see {member.log}"
             notify(self.settings, "process_keeps_dying", text, {"process": member.child.name})
 
     async def _put_all_down(self) -> None:
@@ -226,7 +171,7 @@ class _Household:
                 await self._put_down(member)
         self._note("", "stopped")
 
-    async def _put_down(self, member: _Member) -> None:
+    async def _put_down(self, member: Member) -> None:
         """Stop one child; what it leaves behind is ended by force."""
         if member.pid:
             relatives = process_groups.family(member.pid)
@@ -269,41 +214,10 @@ class _Household:
         self.tell(Happening(now(), child, what, words))
 
     def _write(self) -> None:
-        children = tuple(
-            up_file.ChildState(
-                member.child.name, member.pid, member.born, member.state, member.restarts,
-                member.child.ready.url, str(self._log_of(member.child)),
-            )
-            for member in self.members
-        )  # fmt: skip
+        children = tuple(member.noted() for member in self.members)
         own_birth = up_file.born(os.getpid())
         state = up_file.UpState(os.getpid(), own_birth, self.state, self.started_at.isoformat(), children)
         up_file.write(self.home, state)
-
-    def _log_of(self, child: Child) -> Path:
-        return self.home / "logs" / f"{child.name}.log"
-
-    def _failure(self, member: _Member, words: str) -> str:
-        log = self._log_of(member.child)
-        return f"{member.child.name} {words}; everything was stopped again. The end of {log}:\n{logs.tail(log)}"
-
-
-def _lives(member: _Member) -> bool:
-    process = member.watcher.processes.get(member.pid)
-    return process is not None and bool(process.is_alive())
-
-
-def _exit_words(member: _Member) -> str:
-    process = member.watcher.processes.get(member.pid)
-    code = process.returncode() if process is not None else None
-    if code is not None and code < 0:
-        return signal.Signals(-code).name
-    return f"exit code {code}"
-
-
-def _question(child: Child) -> str:
-    ready = child.ready
-    return f"asked {ready.url}" if ready.url else f"waited for its heartbeat '{ready.heartbeat}'"
 
 
 def _end_leftovers(home: Path) -> None:

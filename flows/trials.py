@@ -90,7 +90,7 @@ def end(place: Workplace, alias: str, *, actor: str, reason: str, wait_s: float 
 
 def compare(place: Workplace) -> tuple[Compared, ...]:
     """Compare everything that is on trial with the champion, since each trial's start; none where nothing is."""
-    champion = place.registry.champion_version()
+    champion = place.registry.champions.current()
     running = rollouts.running(place.engine, place.settings.project.name)
     if champion is None:
         return ()

@@ -16,10 +16,10 @@ from infra.job_claims import release_abandoned
 from infra.jobs import BY_RUNNER, open_jobs
 from infra.retrain_requests import RetrainRequest
 from infra.settings import Settings
-from monitoring.evidence import DetectorEvidence
+from monitoring.evidence_records import DetectorEvidence
 from monitoring.policies.records import TriggerDecision
 from monitoring.policies.rules import rules_of
-from monitoring.triage import NOTHING
+from monitoring.triage_records import NOTHING
 from monitoring.watch import TickOutcome, WatchPlace, tick
 
 _log = logging.getLogger(__name__)

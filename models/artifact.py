@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
-from models.images import Preprocessing
+from models.preprocessing import Preprocessing
 
 
 class ArtifactCorrupt(UserError):

@@ -11,8 +11,8 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from infra.errors import UserError
-from models.images import Preprocessing
 from models.layer_groups import head_parameters
+from models.preprocessing import Preprocessing
 from models.weights import WeightsFile
 
 _REGULARISERS = {"drop_rate": "train.dropout", "drop_path_rate": "train.drop_path"}

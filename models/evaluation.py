@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from infra.errors import UserError
 from models.examples import Example
-from models.images import ImageLimits, ImageRefused, Pixels, decode_for, normalise, resize
+from models.images import ImageLimits, ImageRefused, Pixels
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Runtime
 
 _BATCH = 64

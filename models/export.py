@@ -26,7 +26,7 @@ from infra.files import sha256_of, write_atomically
 from models import backbone
 from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.golden import golden_of
-from models.images import decode_for, normalise, resize
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Graph, Runtime
 from models.temperature import best_temperature
 from models.training.report import TrainingReport, read_report

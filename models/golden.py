@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.artifact import ArtifactCorrupt, Golden
-from models.images import Pixels, normalise
+from models.images import Pixels
+from models.preprocessing import normalise
 from models.runtime import Runtime
 
 # In 32 bits, machines, builds and providers differ by some 1e-6; another graph, or an operator that is wrong here,

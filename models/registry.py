@@ -1,4 +1,4 @@
-"""The registry: which versions exist, which one is champion, and which was champion when."""
+"""The registry: which versions exist, and what is known of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,8 @@ from infra.errors import UserError
 from infra.files import sha256_of, write_atomically
 from infra.ledger import append_within
 from infra.objects import ObjectMissing, ObjectStore
+from models.champions import Champions, no_such_version
 
-CHAMPION = "champion"
-# The state of a version that was promoted, did worse than it was judged, and was sent back by itself.
-DISAPPOINTED = "disappointed"
 # The state of a candidate that the gate can neither pass nor reject yet: labels that would decide are asked for.
 WAITING = "waiting"
 # A page as it is, or made once the version's number is known.
@@ -66,28 +64,22 @@ class ModelVersion:
         return title_of(self.name, self.version)
 
 
-@dataclass(frozen=True)
-class Promotion:
-    """One change of the champion pointer; `previous_version` is None for the first."""
-
-    sequence: int
-    version: int
-    previous_version: int | None
-    changed_at: datetime
-    actor: str
-    reason: str
-
-
 def title_of(name: str, version: int) -> str:
     """A version as people and answers name it."""
     return f"{name}:{version}"
 
 
 class Registry:
-    """The versions of one model name: bytes in the object store, facts in the database."""
+    """
+    The versions of one model name: bytes in the object store, facts in the database.
+
+    Attributes:
+        champions: Which of them serves, and served when.
+    """
 
     def __init__(self, engine: sa.Engine, objects: ObjectStore, name: str) -> None:
         self.engine, self.objects, self.name = engine, objects, name
+        self.champions = Champions(engine, name)
 
     def register(
         self,
@@ -159,11 +151,10 @@ class Registry:
         Raises:
             UserError: there is no such version; the message lists those that exist.
         """
-        for version in self.versions():
-            if version.version == number:
-                return version
-        known = ", ".join(str(version.version) for version in self.versions()) or "none yet"
-        raise UserError(f"{self.name} has no version {number}; there are: {known}. `kedge models` lists them.")
+        versions = {version.version: version for version in self.versions()}
+        if number not in versions:
+            raise no_such_version(self.name, number, versions)
+        return versions[number]
 
     def versions(self) -> tuple[ModelVersion, ...]:
         """Every version, oldest first."""
@@ -174,70 +165,8 @@ class Registry:
 
     def champion(self) -> ModelVersion | None:
         """The version that serves; None before the first promotion."""
-        number = self.champion_version()
+        number = self.champions.current()
         return None if number is None else self.version(number)
-
-    def champion_version(self) -> int | None:
-        """The champion's number alone: one small read, for workers that ask four times a second."""
-        with reading(self.engine) as connection:
-            return _pointer(connection, self.name)[0]
-
-    def promote(self, version: int, *, actor: str, reason: str) -> Promotion:
-        """
-        Point the champion alias at `version`, in one transaction with its history and its ledger row.
-
-        Raises:
-            UserError: the version does not exist.
-        """
-        self.version(version)
-        with writing(self.engine) as connection:
-            current, before = _pointer(connection, self.name)
-            # Promoting the champion again keeps the way back: a pointer never names itself as its previous.
-            previous = before if current == version else current
-            return self._move_pointer(connection, version, previous, actor, reason, "promoted")
-
-    def rollback(self, *, actor: str, reason: str) -> Promotion:
-        """
-        Point the champion alias back at the version before; a second call goes one further back.
-
-        Raises:
-            UserError: there is no champion, or none before it.
-        """
-        with writing(self.engine) as connection:
-            _, target = _pointer(connection, self.name)
-            if target is None:
-                raise UserError(
-                    f"{self.name} cannot go back: no version was champion before. "
-                    "`kedge models` lists the versions; `kedge promote N` chooses one."
-                )
-            # What the target itself had replaced: otherwise a second rollback would return to the bad one.
-            previous = self._replaced_by(connection, target)
-            return self._move_pointer(connection, target, previous, actor, reason, "rolled back")
-
-    def promote_over(self, version: int, champion: int | None, *, actor: str, reason: str) -> Promotion | None:
-        """
-        The same as `promote`, but only over that champion (None = over nobody); None, and nothing moves, where
-        another version is champion: what two processes want to promote at once is promoted once.
-        """
-        with writing(self.engine) as connection:
-            current, _ = _pointer(connection, self.name)
-            if current != champion:
-                return None
-            return self._move_pointer(connection, version, current, actor, reason, "promoted")
-
-    def send_back(self, version: int, *, actor: str, reason: str) -> Promotion | None:
-        """
-        Roll back from `version` and mark it as disappointing; None, and nothing moves, where it is not champion or
-        no version was champion before.
-        """
-        with writing(self.engine) as connection:
-            current, target = _pointer(connection, self.name)
-            if current != version or target is None:
-                return None
-            previous = self._replaced_by(connection, target)
-            promotion = self._move_pointer(connection, target, previous, actor, reason, "rolled back")
-            self._set_state(connection, version, DISAPPOINTED)
-            return promotion
 
     def end_waiting(self, version: int, *, actor: str, reason: str) -> bool:
         """Refuse a version that waits for labels; False, and nothing changes, where it does not wait any more."""
@@ -248,30 +177,6 @@ class Registry:
                 return False
             append_within(connection, "models", "given up", {"version": version, "reason": reason}, actor)
             return True
-
-    def put_back(self, promotion: Promotion, *, actor: str, reason: str) -> Promotion | None:
-        """
-        Undo `promotion`: champion and way back become what they were before it.
-
-        None, and nothing is moved, where it was the first of all or where the pointer has moved on since: somebody
-        else's later choice is not undone.
-        """
-        table = schema.pointer_history
-        mine = (table.c.name == self.name) & (table.c.alias == CHAMPION)
-        query = sa.select(table).where(mine, table.c.sequence >= promotion.sequence - 1).order_by(table.c.sequence)
-        with writing(self.engine) as connection:
-            rows = connection.execute(query).mappings().all()
-            if [row["sequence"] for row in rows] != [promotion.sequence - 1, promotion.sequence]:
-                return None
-            before = _promotion(dict(rows[0]))
-            return self._move_pointer(connection, before.version, before.previous_version, actor, reason, "put back")
-
-    def history(self) -> tuple[Promotion, ...]:
-        """Every change of the champion, oldest first, without gaps."""
-        table = schema.pointer_history
-        query = sa.select(table).where(table.c.name == self.name, table.c.alias == CHAMPION).order_by(table.c.sequence)
-        with reading(self.engine) as connection:
-            return tuple(_promotion(dict(row)) for row in connection.execute(query).mappings())
 
     def fetch(self, version: int, folder: Path, *, with_weights: bool = False) -> Path:
         """
@@ -314,43 +219,6 @@ class Registry:
             connection.execute(taken.insert().values(name=key, value=str(number)))
         return number
 
-    def _replaced_by(self, connection: sa.Connection, version: int) -> int | None:
-        table = schema.pointer_history
-        query = (
-            sa.select(table.c.previous_version)
-            .where(table.c.name == self.name, table.c.alias == CHAMPION, table.c.version == version)
-            .order_by(table.c.sequence)
-        )
-        return connection.execute(query).scalars().first()
-
-    def _move_pointer(
-        self, connection: sa.Connection, version: int, previous: int | None, actor: str, reason: str, kind: str
-    ) -> Promotion:
-        current, _ = _pointer(connection, self.name)
-        table, history = schema.pointers, schema.pointer_history
-        mine = (table.c.name == self.name) & (table.c.alias == CHAMPION)
-        newest = sa.select(sa.func.max(history.c.sequence)).where(
-            history.c.name == self.name, history.c.alias == CHAMPION
-        )
-        sequence = (connection.execute(newest).scalar() or 0) + 1
-        values = {"version": version, "previous_version": previous, "changed_at": now(), "sequence": sequence}
-        connection.execute(table.delete().where(mine))
-        connection.execute(table.insert().values(name=self.name, alias=CHAMPION, **values))
-        row = {"name": self.name, "alias": CHAMPION, **values, "actor": actor, "reason": reason}
-        connection.execute(history.insert().values(**row))
-        if current is not None and current != version:
-            self._set_state(connection, current, "retired")
-        self._set_state(connection, version, CHAMPION)
-        facts = {"version": version, "previous_version": previous, "reason": reason}
-        append_within(connection, "models", kind, facts, actor)
-        return _promotion(row)
-
-    def _set_state(self, connection: sa.Connection, version: int, state: str) -> None:
-        table = schema.model_versions
-        connection.execute(
-            table.update().where(table.c.name == self.name, table.c.version == version).values(state=state)
-        )
-
 
 def _page(page: Page, version: int) -> bytes:
     return (page if isinstance(page, str) else page(version)).encode()
@@ -364,19 +232,6 @@ def _registered_by(connection: sa.Connection, job_id: str) -> int | None:
     query = sa.select(table.c.facts).where(table.c.stream == "models", table.c.kind == "registered")
     facts = connection.execute(query.where(table.c.facts["job"].as_string() == job_id)).scalars().first()
     return None if facts is None else int(facts["version"])
-
-
-def _pointer(connection: sa.Connection, name: str) -> tuple[int | None, int | None]:
-    table = schema.pointers
-    row = connection.execute(
-        sa.select(table.c.version, table.c.previous_version).where(table.c.name == name, table.c.alias == CHAMPION)
-    ).first()
-    return (row.version, row.previous_version) if row else (None, None)
-
-
-def _promotion(row: Mapping[str, Any]) -> Promotion:
-    fields = ("sequence", "version", "previous_version", "changed_at", "actor", "reason")
-    return Promotion(**{field: row[field] for field in fields})
 
 
 def _is_whole(path: Path, sha256: str) -> bool:

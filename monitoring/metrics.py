@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from infra.settings import Settings
 from monitoring.history import Standing, standing
 from monitoring.labelling.requests import ANSWERED, ASKED, OVERDUE, SKIPPED
-from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN
+from monitoring.triage_records import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

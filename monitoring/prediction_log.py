@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,33 +13,12 @@ from infra.clock import time_of_id
 from infra.settings_sections import StorageSettings
 from infra.tables import Table
 from models.prediction import Label, Prediction, ShadowAnswer
-from monitoring.log.cursor import BEGINNING, PLACE_OF, Cursor, Place
+from monitoring.log.cursor import BEGINNING, Cursor
 from monitoring.log.order import beyond, merged
 from monitoring.log.rows import JOINED, LABELS, PREDICTIONS, SHADOWS, predictions_in
 
 # A slot's rows lie in files of their own, so that reading what is new of one slot never opens another's.
 _PARTITIONS = ("date", "spool")
-
-
-@dataclass(frozen=True)
-class LogSlice:
-    """
-    New predictions, in the order in which they count; each spool's own order is kept whatever its clock did.
-
-    Attributes:
-        rows: the predictions.
-        places: where each lies; as long as `rows`.
-        cursor: after all of them, also after those that were left out as repeated.
-    """
-
-    rows: tuple[Prediction, ...]
-    places: tuple[Place, ...]
-    cursor: Cursor
-    start: Cursor = field(default_factory=Cursor)
-
-    def cursor_after(self, count: int) -> Cursor:
-        """The cursor of a reader that takes only the first `count` rows."""
-        return self.cursor if count >= len(self.rows) else self.start.past(self.places[:count])
 
 
 @dataclass(frozen=True)
@@ -105,43 +84,13 @@ class PredictionLog:
         ]
         return self.shadows.append_once(app_id, version, pl.DataFrame(rows, schema=SHADOWS))
 
-    def new_predictions(self, cursor: Cursor = BEGINNING, *, most_rows: int = 100_000) -> LogSlice:
-        """
-        The predictions beyond the cursor, without those whose id had been answered before.
-
-        Rows of several spools are merged by the running maximum of their times within each spool, so that a
-        clock that jumps back neither hides a row nor disturbs its spool's order.
-
-        Args:
-            cursor: where the reader stands; by default at the beginning.
-            most_rows: a bound for memory; what is left is found by the next call.
-        """
-        frame = beyond(self.predictions.scan(), cursor)
-        if frame is None:
-            return LogSlice((), (), cursor, cursor)
-        # Which rows come first is decided on three small columns; only those are then read in full.
-        chosen = merged(frame.select("at", "date", *PLACE_OF).collect()).head(most_rows)
-        if chosen.is_empty():
-            return LogSlice((), (), cursor, cursor)
-        whole = (
-            frame.collect()
-            if chosen.height < most_rows
-            else frame.join(
-                chosen.lazy().select("spool", "segment", "position"), on=["spool", "segment", "position"], how="semi"
-            ).collect()
-        )
-        ordered = merged(whole)
-        end = cursor.past(_places(ordered))
-        first = ordered.filter(~pl.col("repeated")).unique("id", keep="first", maintain_order=True)
-        return LogSlice(predictions_in(first), _places(first), end, cursor)
-
     def new_labels(self, cursor: Cursor = BEGINNING, *, most_rows: int = 100_000) -> LabelSlice:
         """The labels beyond the cursor, every one of them: which counts for an id is for the reader to say."""
         frame = beyond(self.labels.scan(), cursor)
         if frame is None:
             return LabelSlice((), cursor)
         rows = merged(frame.collect()).head(most_rows)
-        return LabelSlice(_labels(rows.sort("sequence", maintain_order=True)), cursor.past(_places(rows)))
+        return LabelSlice(_labels(rows.sort("sequence", maintain_order=True)), cursor.past(rows))
 
     def predictions_by_id(self, ids: Iterable[str]) -> dict[str, Prediction]:
         """The first prediction of each id that is in the log; ids that are not are left out."""
@@ -265,10 +214,6 @@ def image_key(sha256: str) -> str:
 
 def _first(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.sort("at", "spool", "segment", "position").unique("id", keep="first", maintain_order=True)
-
-
-def _places(frame: pl.DataFrame) -> tuple[Place, ...]:
-    return tuple(Place(*place) for place in frame.select("spool", "segment", "position").iter_rows())
 
 
 def _fields(record: Any) -> dict[str, Any]:

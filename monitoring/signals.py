@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from monitoring.detectors.detecting import Detected, detect
 from monitoring.detectors.detection import Detection
 from monitoring.detectors.whole_window import WindowTest, compare_window
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.reference.coded import MISSING, Coded
 from monitoring.reference.profile import CATEGORY, IDENTIFIER, Column, ReferenceProfile, largest_deviation
 from monitoring.watching.batch import Batch, Floats

@@ -15,11 +15,11 @@ from infra.clock import now
 from infra.database import writing
 from infra.retrain_requests import RetrainRequest
 from models.registry import ModelVersion
-from monitoring import evidence, triage
+from monitoring import triage
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin, distance_of
 from monitoring.blocks.following import follow_blocks
 from monitoring.blocks.rows import BlockChanges
-from monitoring.evidence import Evidence
+from monitoring.evidence_records import GROSS, HARM, Evidence
 from monitoring.labelling.fresh import labels_so_far
 from monitoring.labelling.planning import plan_labels
 from monitoring.labelling.rows import Labelling
@@ -30,7 +30,7 @@ from monitoring.policies.records import TriggerDecision
 from monitoring.policies.rows import refused_at
 from monitoring.policies.rules import PolicyRules, rules_of
 from monitoring.reference.profile import load_profile
-from monitoring.triage import Situation, TriageRules, Verdict
+from monitoring.triage_records import NOTHING, Situation, TriageRules, Verdict
 from monitoring.watching.counting import Alarm, Counted, count
 from monitoring.watching.estimated_harm import estimated_harm, newest_shift
 from monitoring.watching.gathering import Gathered, gather
@@ -181,7 +181,7 @@ def _with_labels(place: WatchPlace, gathered: Gathered, counted: Counted) -> Cou
         gathered.profile,
         since=champion.fresh_since,
         refused_at=refused,
-        alarmed=[one.detector for one in counted.evidence.alarms(evidence.GROSS)],
+        alarmed=[one.detector for one in counted.evidence.alarms(GROSS)],
         source=place.settings.data.source,
         untrusted=place.settings.data.untrusted_labellers,
     )
@@ -196,7 +196,7 @@ def _situation(
     assert state.evidence is not None, "the evidence was begun"
     version = state.evidence.model_version
     detectors = counted.evidence.detectors
-    labels = [one.units for one in detectors if (one.lane, one.detector) == (evidence.HARM, "overall")]
+    labels = [one.units for one in detectors if (one.lane, one.detector) == (HARM, "overall")]
     harm = estimated_harm(summaries, monitor.harm_tolerance)
     return Situation(
         evidence=counted.evidence,
@@ -259,7 +259,7 @@ def _without_profile(place: WatchPlace, rules: PolicyRules, champion: ModelVersi
         f"{champion.title} has no reference profile, so drift is not watched; "
         "`kedge train` and `kedge retrain` write one with their model."
     )
-    verdict = Verdict(triage.NOTHING, (words,), ("A champion with a reference profile.",))
+    verdict = Verdict(NOTHING, (words,), ("A champion with a reference profile.",))
     state = replace(before, sequence=before.sequence + 1, action=verdict.action)
     question = question_without_profile(rules, verdict, before.policies, now())
     acted = write_verdict_alone(place, state, champion.version, verdict, question, before)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import reading
 from monitoring.estimates.estimate import Estimate
-from monitoring.evidence import GROSS, DetectorEvidence
+from monitoring.evidence_records import GROSS, DetectorEvidence
 from monitoring.identification import ShiftReport
 from monitoring.incoming.broken_pictures import Fault
 from monitoring.performance import Interval, Performance

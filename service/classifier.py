@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infra.clock import now
-from models.images import ImageLimits, ImageRefused, normalise
+from models.images import ImageLimits, ImageRefused
 from models.prediction import Prediction
+from models.preprocessing import normalise
 from monitoring.image_stats import statistics_of_all
 from service.lineup import Lineup, LoadedModel
 from service.live_model import LiveModel

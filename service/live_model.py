@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from infra.database import open_database
 from infra.ledger import Ledger
 from infra.settings import Settings
-from models.registry import CHAMPION
+from models.champions import CHAMPION
 from models.rollouts import CANARY, SHADOW
 from models.runtime import Runtime
 from service.lineup import Lineup, LoadedModel

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from infra import schema
 from infra.database import reading
 from infra.files import write_atomically
-from models.registry import CHAMPION
+from models.champions import CHAMPION
 from models.rollouts import CANARY, SHADOW
 
 _FILE = "pointer.json"

@@ -13,8 +13,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from models.images import ImageLimits, ImageRefused, normalise
+from models.images import ImageLimits, ImageRefused
 from models.prediction import Prediction, ShadowAnswer
+from models.preprocessing import normalise
 from service.lineup import LoadedModel
 from service.live_model import LiveModel
 from service.metrics import Metrics

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from models.images import ImageLimits, Pixels, Preprocessing, decode_for, resize
+from models.images import ImageLimits, Pixels
+from models.preprocessing import Preprocessing, decode_for, resize
 from monitoring.image_stats import Sample, sample_of
 
 

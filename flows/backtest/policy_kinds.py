@@ -12,7 +12,7 @@ from infra.settings_values import typed
 from monitoring.backtesting.evidence_trigger import EvidenceTrigger, WatchRules
 from monitoring.backtesting.plain_triggers import Accuracy, Amount, Distance, Never, Schedule
 from monitoring.backtesting.trigger import Trigger
-from monitoring.evidence import EvidenceSettings
+from monitoring.evidence_records import EvidenceSettings
 from monitoring.policies.rules import rules_of
 
 KEDGE = "kedge"

@@ -20,7 +20,8 @@ from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.workers import live_workers
 from models import rollout_runs, rollouts
-from models.registry import DISAPPOINTED, title_of
+from models.champions import DISAPPOINTED
+from models.registry import title_of
 from models.rollout_runs import CANARY, PROMOTING, ROLLED_BACK, STOPPED, RolloutRun
 
 _IMAGES = 60
@@ -163,7 +164,7 @@ def _check(stage: Scene, images: Sequence[bytes], run: RolloutRun, expected: str
             (run.stage != expected, f"the rollout ended as {run.stage}, not as {expected}: {run.words}"),
             (bool(left), f"worker(s) {', '.join(map(str, left))} still hold the spoiled version"),
             (any(one.version != SOUND for one in answers), "the spoiled version still answers"),
-            (place.registry.champion_version() != SOUND, f"{title_of(name, SOUND)} is not champion again"),
+            (place.registry.champions.current() != SOUND, f"{title_of(name, SOUND)} is not champion again"),
             (bool(rollouts.running(place.engine, name)), "something is still on trial"),
             (
                 expected == ROLLED_BACK and place.registry.version(SPOILED).state != DISAPPOINTED,

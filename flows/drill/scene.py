@@ -144,7 +144,7 @@ def _register(real: Workplace, champion: ModelVersion, place: Workplace, folder:
     spoiled = spoil(sound, folder / "spoiled")
     place.registry.register(sound, reason=f"a copy of {champion.title}", parent_version=None)
     place.registry.register(spoiled, reason="spoiled on purpose", parent_version=SOUND)
-    place.registry.promote(SOUND, actor="kedge drill", reason="the champion of before")
+    place.registry.champions.promote(SOUND, actor="kedge drill", reason="the champion of before")
 
 
 @contextlib.contextmanager

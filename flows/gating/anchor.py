@@ -49,7 +49,7 @@ def earlier_champions(place: Workplace, champion: ModelVersion | None) -> tuple[
     """The first champion and the newest seven before this one, each once, in the order of their promotion."""
     if champion is None:
         return ()
-    served = dict.fromkeys(one.version for one in place.registry.history())
+    served = dict.fromkeys(one.version for one in place.registry.champions.history())
     served.pop(champion.version, None)
     chosen = list(served)
     chosen = chosen if len(chosen) <= _NEWEST else [chosen[0], *chosen[-_NEWEST:]]

@@ -49,7 +49,7 @@ def read_for_job(place: Workplace, job: Job) -> Outcome:
     return Outcome(
         version=version,
         decision=decision,
-        promoted=place.registry.champion_version() == number,
+        promoted=place.registry.champions.current() == number,
         train_images=0,
         fresh_images=0,
         seconds=(now() - job.created_at).total_seconds(),

@@ -15,21 +15,8 @@ from flows.notify import notify
 from flows.promote import settle
 from flows.rollout import observe
 from flows.rollout.expected import is_undecided, proven_gains
-from flows.rollout.plan import (
-    END,
-    JUDGE,
-    MOVE,
-    PROMOTE,
-    WAIT,
-    Observed,
-    RolloutRules,
-    Step,
-    advance,
-    after_promotion,
-    has_trial,
-    heard,
-    rules_of,
-)
+from flows.rollout.plan import advance, after_promotion, has_trial, heard
+from flows.rollout.records import END, JUDGE, MOVE, PROMOTE, WAIT, Observed, RolloutRules, Step, rules_of
 from flows.summons import call_for_retrain
 from flows.workplace import Workplace
 from infra import jobs
@@ -37,8 +24,9 @@ from infra.clock import now
 from infra.database import writing
 from infra.errors import UserError
 from models import rollout_runs, rollouts
+from models.champions import Promotion
 from models.gate_records import GateDecision
-from models.registry import Promotion, title_of
+from models.registry import title_of
 from models.rollout_runs import CANARY, DONE, PROBATION, ROLLED_BACK, SHADOW, STOPPED, WAITING, RolloutRun, closing
 
 _log = logging.getLogger(__name__)
@@ -179,14 +167,16 @@ def _promote(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutR
     promotion = _own_promotion(place, run)
     if promotion is None:
         reason = f"{run.reason}; {run.words}" if run.champion_version is not None else run.reason
-        promotion = place.registry.promote_over(run.version, run.champion_version, actor=_ACTOR, reason=reason)
+        promotion = place.registry.champions.promote_over(
+            run.version, run.champion_version, actor=_ACTOR, reason=reason
+        )
     if promotion is None:
         # Somebody moved the pointer between the look and the deed; the next look says what that means.
         return run
     try:
         settled = settle(place, promotion)
     except UserError as error:
-        if place.registry.champion_version() != run.version:
+        if place.registry.champions.current() != run.version:
             return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
         step = after_promotion(str(error), rules)
     else:
@@ -198,7 +188,7 @@ def _promote(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutR
 
 def _own_promotion(place: Workplace, run: RolloutRun) -> Promotion | None:
     """The promotion that stands in the history already, where it is the last move of the pointer."""
-    last = place.registry.history()[-1:]
+    last = place.registry.champions.history()[-1:]
     return next((one for one in last if one.version == run.version and one.changed_at >= run.started_at), None)
 
 
@@ -213,7 +203,7 @@ def _close(place: Workplace, run: RolloutRun) -> RolloutRun | None:
                 _end_trial(place, run, alias, words)
     except UserError as error:
         # It is as far as it can be; that a worker would not follow is for people to know, not to be repeated.
-        stayed = end == ROLLED_BACK and place.registry.champion_version() == run.version
+        stayed = end == ROLLED_BACK and place.registry.champions.current() == run.version
         end, words = (STOPPED if stayed else end), f"{words}; but {error}"
     place.registry.end_waiting(run.version, actor=_ACTOR, reason=run.words)
     facts = replace(run.facts, closing="")
@@ -231,11 +221,11 @@ _WORDS = {DONE: "done", STOPPED: "stopped", ROLLED_BACK: "rolled back", "expired
 
 def _send_back(place: Workplace, run: RolloutRun) -> str:
     """Back to the champion before, once, and until every worker answers with it."""
-    if place.registry.champion_version() == run.version:
-        promotion = place.registry.send_back(run.version, actor=_ACTOR, reason=run.words)
-        if promotion is None and place.registry.champion_version() == run.version:
+    if place.registry.champions.current() == run.version:
+        promotion = place.registry.champions.send_back(run.version, actor=_ACTOR, reason=run.words)
+        if promotion is None and place.registry.champions.current() == run.version:
             raise UserError("no version was champion before, so it stays: `kedge promote N` chooses another")
-    last = place.registry.history()[-1]
+    last = place.registry.champions.history()[-1]
     if last.version == run.version or last.reason != run.words:
         return run.words  # somebody else has moved the pointer: it is theirs to wait for
     # Whoever does not follow: the version that did harm must not become champion again.

@@ -2,14 +2,16 @@
 
 from flows.rollout.act import advance_run
 from flows.rollout.expected import is_undecided, proven_gains
-from flows.rollout.plan import first_stage, rules_of
+from flows.rollout.plan import first_stage
+from flows.rollout.records import rules_of
 from flows.workplace import Workplace
 from infra.errors import UserError
 from models import rollout_runs
 from models.artifact import read_artifact
+from models.champions import DISAPPOINTED
 from models.gate_records import GateDecision
-from models.registry import DISAPPOINTED, title_of
 from models.registry import WAITING as UNDECIDED
+from models.registry import title_of
 from models.rollout_runs import CANARY, PROMOTING, SHADOW, WAITING, RolloutRun, RunFacts
 
 AUTOMATIC = "kedge rollout"
@@ -53,7 +55,7 @@ def begin_rollout(
     known = None if job_id is None else rollout_runs.of_job(engine, name, job_id)
     if known is not None:
         return _taken_on(place, known)
-    champion = place.registry.champion_version()
+    champion = place.registry.champions.current()
     waits = _check(place, version, champion, actor) == UNDECIDED and actor == AUTOMATIC
     rules, wider = rules_of(place.settings.rollout), _is_wider(place, version, champion)
     begun = rollout_runs.begin(

@@ -40,7 +40,7 @@ def draw_gallery(place: Workplace, output: Path) -> Gallery:
 
 
 def _shadowed(place: Workplace) -> _Shadowed | None:
-    name, champion = place.settings.project.name, place.registry.champion_version()
+    name, champion = place.settings.project.name, place.registry.champions.current()
     for one in rollouts.running(place.engine, name):
         if one.alias == SHADOW and champion is not None:
             return _Shadowed(champion, one.version, one.since)

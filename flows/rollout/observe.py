@@ -5,14 +5,15 @@ from typing import Any
 
 from flows.gating.awaited import awaited
 from flows.kept_labels import champion_classes
-from flows.rollout.plan import Awaiting, Observed, RolloutRules, agreement_floor
+from flows.rollout.problems import agreement_floor
+from flows.rollout.records import Awaiting, Observed, RolloutRules
 from flows.workplace import Workplace
 from infra.clock import now
 from infra.jobs import find_job
 from infra.workers import live_workers
 from models import rollouts
+from models.champions import Promotion
 from models.gate_records import REJECT, UNDECIDED, GateDecision
-from models.registry import Promotion
 from models.rollout_runs import CANARY, PROBATION, SHADOW, WAITING, RolloutRun
 from monitoring.reference.profile import load_profile
 from monitoring.subgroups.rows import drawn_ids
@@ -28,8 +29,8 @@ from monitoring.trial_evidence import (
 
 def observe(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Observed:
     """One look at everything that an open rollout depends on."""
-    history = place.registry.history()
-    champion = place.registry.champion_version()
+    history = place.registry.champions.history()
+    champion = place.registry.champions.current()
     share = _share(place, run)
     return Observed(
         at=now(),

@@ -5,10 +5,11 @@ Nothing here is a measure of quality by itself: the gate has judged the candidat
 cannot see, on the real callers' images, and stops at the first thing that is surely wrong.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from infra.settings_sections import RolloutSettings
+from flows.rollout.problems import problem_of, tripped
+from flows.rollout.records import END, JUDGE, MOVE, PROMOTE, WAIT, Awaiting, Observed, RolloutRules, Step
 from models.registry import WAITING as UNDECIDED
 from models.rollout_runs import (
     CANARY,
@@ -23,10 +24,6 @@ from models.rollout_runs import (
     RolloutRun,
 )
 from monitoring.comparison import FEW
-from monitoring.guards import Guard
-from monitoring.trial_evidence import ProbationEvidence, TrialEvidence
-
-WAIT, MOVE, JUDGE, PROMOTE, END = "wait", "move", "judge", "promote", "end"
 
 # A worker that refuses a version tries again: a store that was away for a moment is no reason to go back.
 REFUSAL_PATIENCE = timedelta(seconds=30)
@@ -34,105 +31,7 @@ REFUSAL_PATIENCE = timedelta(seconds=30)
 _LONGER = 2
 # Labels come more slowly than answers: they are waited for so many times as long.
 _PATIENT = 14
-# A trial that gives no answer at all while so many would have fallen to it has failed at every one.
-_MOST_SILENT = 50
 _UNGUARDED = "nothing could: neither its judging nor 30 labels of the champion before say how often it may err"
-# Fewer milliseconds than these more are no caller's concern, whatever their ratio.
-_LEAST_SLOWER_MS = 5.0
-
-
-@dataclass(frozen=True)
-class RolloutRules:
-    """What the person in charge decided; as `RolloutSettings` has it, times as they are compared."""
-
-    shadow_predictions: int
-    canary_predictions: int
-    canary_share: float
-    least_agreement: float
-    most_latency_ratio: float
-    most_stage: timedelta
-    probation: timedelta
-
-
-@dataclass(frozen=True)
-class Awaiting:
-    """
-    How an undecided candidate stands.
-
-    Attributes:
-        state: Of the version now: it changes when the gate has read once more.
-        said: The gate's newest decision in a sentence.
-        labels: Of each kind of label that it waits for, how many have come, in words.
-        enough: Whether they have all come.
-        reading: State of the job that judges it once more; "" = none was asked for.
-    """
-
-    state: str
-    said: str = ""
-    labels: tuple[str, ...] = ()
-    enough: bool = False
-    reading: str = ""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """
-    What one look found.
-
-    Attributes:
-        champion: Who is champion now; None = nobody.
-        champion_words: How that came about, for people: who moved the pointer, and why.
-        went_back: Whether the pointer's last move was a rollback or a putting back.
-        was_promoted: Whether the version was champion since the rollout began.
-        share: Of the predictions, that fall to it as this stage's shadow or canary, 0..1; None = it is not on trial.
-        trial: What shadow or canary showed since the trial began; None outside these stages, or while unread.
-        awaiting: How it stands with the labels; None outside the stage that waits for them.
-        probation: What came back since the promotion; None outside that stage.
-        refusal: What a serving worker says against the version; "" = nothing.
-    """
-
-    at: datetime
-    champion: int | None
-    champion_words: str = ""
-    went_back: bool = False
-    was_promoted: bool = False
-    share: float | None = None
-    trial: TrialEvidence | None = None
-    awaiting: Awaiting | None = None
-    probation: ProbationEvidence | None = None
-    refusal: str = ""
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody has sent an image since the trial began: its time has not begun either."""
-        return self.trial is not None and not self.trial.predictions and not self.trial.expected
-
-
-@dataclass(frozen=True)
-class Step:
-    """
-    What to do: wait; move to `stage`; have it judged once more; promote; or end as `stage`.
-
-    Attributes:
-        words: Why, as a sentence without its end.
-    """
-
-    deed: str
-    stage: str
-    words: str
-
-
-def rules_of(settings: RolloutSettings) -> RolloutRules:
-    """The settings as rules."""
-    return RolloutRules(
-        shadow_predictions=settings.shadow_predictions,
-        canary_predictions=settings.canary_predictions,
-        canary_share=settings.canary_share,
-        least_agreement=settings.least_agreement,
-        most_latency_ratio=settings.most_latency_ratio,
-        most_stage=timedelta(minutes=settings.most_stage_minutes),
-        probation=timedelta(minutes=settings.probation_minutes),
-    )
 
 
 def first_stage(champion: int | None, rules: RolloutRules, *, wider: bool = False) -> str:
@@ -146,16 +45,6 @@ def first_stage(champion: int | None, rules: RolloutRules, *, wider: bool = Fals
     if rules.shadow_predictions:
         return SHADOW
     return CANARY if rules.canary_predictions and not wider else PROMOTING
-
-
-def agreement_floor(run: RolloutRun, rules: RolloutRules, group: str = "overall") -> float:
-    """
-    The share of answers that have to be the champion's, 0..1, in a group.
-
-    A candidate that the gate proved better by so many points on recent images has to differ on as many.
-    """
-    gains = run.facts.gains
-    return max(0.0, rules.least_agreement - max(gains.get("overall", 0.0), gains.get(group, 0.0)))
 
 
 def advance(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
@@ -184,7 +73,7 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     if observed.share is None and has_trial(run, rules):
         return Step(END, STOPPED, "its shadow was ended by hand, and so it waits no more")
     seen = observed.trial
-    problem = _refused(run, observed) or (None if seen is None else _problem(as_shadow, seen, rules, whole=False))
+    problem = _refused(run, observed) or (None if seen is None else problem_of(as_shadow, seen, rules, whole=False))
     if problem is not None:
         return Step(END, STOPPED, problem)
     if stands.reading in ("queued", "running"):
@@ -232,7 +121,7 @@ def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     is_over = observed.at - run.stage_since > rules.most_stage
     # Little traffic is no reason to keep a better version back: what time allows is enough, where it says anything.
     is_enough = given >= needed or (is_over and given >= _least(run, rules))
-    problem = None if seen is None else _problem(run, seen, rules, whole=is_enough)
+    problem = None if seen is None else problem_of(run, seen, rules, whole=is_enough)
     if problem is not None:
         return Step(END, STOPPED, problem)
     if is_enough:
@@ -278,46 +167,6 @@ def _next(run: RolloutRun, words: str, rules: RolloutRules) -> Step:
     return Step(MOVE, PROMOTING, words)
 
 
-def _problem(run: RolloutRun, seen: TrialEvidence, rules: RolloutRules, *, whole: bool) -> str | None:
-    """What is surely wrong with what is on trial, in words; None while nothing is."""
-    silent = not seen.predictions and seen.expected >= _MOST_SILENT
-    if silent:
-        return f"it answered none of {seen.expected:.0f} images that fell to it as {run.stage}"
-    return _tripped(seen.guards) or _slow(run, seen, rules) or _apart(run, seen, rules, whole=whole)
-
-
-def _tripped(guards: tuple[Guard, ...]) -> str | None:
-    return next((guard.words for guard in guards if guard.tripped), None)
-
-
-def _slow(run: RolloutRun, seen: TrialEvidence, rules: RolloutRules) -> str | None:
-    # A shadow yields to everybody and answers in larger batches: only beyond what champions' callers wait for, too.
-    champion_ms = seen.champion_ms_p95 if run.stage == SHADOW else seen.champion_ms
-    if seen.few or seen.trial_ms is None or champion_ms is None:
-        return None
-    if seen.trial_ms <= max(rules.most_latency_ratio * champion_ms, champion_ms + _LEAST_SLOWER_MS):
-        return None
-    return (
-        f"its forward pass takes {seen.trial_ms:.1f} ms in the median, over {rules.most_latency_ratio:g} times the "
-        f"champion's {champion_ms:.1f} ms"
-    )
-
-
-def _apart(run: RolloutRun, seen: TrialEvidence, rules: RolloutRules, *, whole: bool) -> str | None:
-    """Where a shadow agrees too seldom: as soon as that is sure, and at the end in what was counted."""
-    for group in seen.agreements:
-        floor = agreement_floor(run, rules, group.title)
-        sure = group.high is not None and group.high < floor
-        counted = whole and group.value is not None and group.value < floor
-        if not group.few and (sure or counted) and group.value is not None:
-            return (
-                f"it agrees with the champion on {group.value:.0%} of {group.images} images ({group.title}), below "
-                f"{floor:.0%}: a person has to decide. `kedge rollout gallery` shows where they part; "
-                f"`kedge rollout start {run.version} --from canary` goes on all the same"
-            )
-    return None
-
-
 def _promoting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     if observed.champion == run.version:
         return Step(PROMOTE, PROMOTING, "it is champion; waiting until every serving worker answers with it")
@@ -347,7 +196,7 @@ def _on_probation(run: RolloutRun, observed: Observed, rules: RolloutRules) -> S
         return Step(END, ROLLED_BACK, f"version {observed.champion} answers again: {observed.champion_words}")
     if observed.champion != run.version:
         return Step(END, DONE, f"version {observed.champion} followed it: {observed.champion_words}")
-    seen = None if observed.probation is None else _tripped(observed.probation.guards)
+    seen = None if observed.probation is None else tripped(observed.probation.guards)
     problem = _refused(run, observed) or seen
     if problem is not None:
         return Step(END, ROLLED_BACK, problem)

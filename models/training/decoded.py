@@ -10,7 +10,8 @@ import numpy as np
 
 from infra.errors import UserError
 from infra.files import write_atomically
-from models.images import ImageLimits, ImageRefused, Pixels, Preprocessing, decode_for, resize
+from models.images import ImageLimits, ImageRefused, Pixels
+from models.preprocessing import Preprocessing, decode_for, resize
 from models.training.run_folder import RunExample
 
 _CHUNK = 256

@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.errors import UserError
 from infra.files import write_atomically
-from models.images import Preprocessing
+from models.preprocessing import Preprocessing
 from models.training.plan import TrainingPlan, plan_from_json
 from models.training.standing import StageOutcome
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.backbone import WeightsOutOfReach, build, licence_of, network_input
-from models.images import Preprocessing
+from models.preprocessing import Preprocessing
 from models.training.hub import FETCHED
 from models.training.plan import PRETRAINED, TrainingPlan
 from models.weights import calm_head, load_champion, load_pretrained, read_weights

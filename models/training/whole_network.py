@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.images import Pixels, Preprocessing, scale_and_offset
+from models.images import Pixels
+from models.preprocessing import Preprocessing, scale_and_offset
 from models.training.plan import TrainingPlan
 from models.training.run_folder import RunExample
 from models.training.varied.augmentation import augment

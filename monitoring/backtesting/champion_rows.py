@@ -9,11 +9,11 @@ import numpy as np
 from models.prediction import Label, Prediction
 from monitoring.backtesting.stream import UNLABELLED, Rows, Truths
 from monitoring.backtesting.trigger import Seen
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.labelling.fresh import of_new_source
 from monitoring.reference.reduced import project
 from monitoring.signals import atypical
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 from monitoring.watching.batch import Batch
 
 # Channels that mean the same whichever model answered.

@@ -18,14 +18,14 @@ from monitoring.backtesting.champion_rows import champion_batch, label_and_predi
 from monitoring.backtesting.replayed_model import ReplayedModel
 from monitoring.backtesting.stream import Rows, Truths
 from monitoring.backtesting.trigger import Said, Seen
-from monitoring.evidence import GROSS, HARM, Evidence, EvidenceSettings, EvidenceState
+from monitoring.evidence_records import GROSS, HARM, Evidence, EvidenceSettings, EvidenceState
 from monitoring.incoming.faults import LEAST_LOOKED_AT, Look, look_at
 from monitoring.performance import Interval
 from monitoring.policies.decide import decide
 from monitoring.policies.moments import newest_moment, next_moment
 from monitoring.policies.records import JobsSoFar, Measured, PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watching.observations import gross_observations, harm_observations
 
 _QUARTER, _RATE_OVER = np.timedelta64(90, "D"), np.timedelta64(7, "D")

@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.evidence import BLOCK_BETS
+from monitoring.evidence_records import BLOCK_BETS
 
 Floats = NDArray[np.float64]
 

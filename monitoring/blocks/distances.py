@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.evidence import BLOCK_DETECTORS
+from monitoring.evidence_records import BLOCK_DETECTORS
 from monitoring.reference.profile import CATEGORY, NUMBER, ReferenceProfile
 from monitoring.watching.batch import Batch, Floats
 

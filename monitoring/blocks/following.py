@@ -38,7 +38,7 @@ from monitoring.blocks.judging import (
 from monitoring.blocks.measuring import Bench
 from monitoring.blocks.reading import arrived, count_within, read_sample
 from monitoring.blocks.rows import BlockChanges, load_blocks
-from monitoring.evidence import DetectorEvidence, EvidenceSettings
+from monitoring.evidence_records import DetectorEvidence, EvidenceSettings
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.watching.counting import Alarm, Counted
 from monitoring.watching.place import WatchPlace
@@ -181,7 +181,7 @@ def _close(bench: Bench, blocks: _Blocks, lane: BlockState, at: datetime, until:
     seen = arrived(log, version, since, calendar, at)
     if seen.newest is None or not seen.counts:
         return lane
-    began = bench.place.registry.history()[-1].changed_at
+    began = bench.place.registry.champions.history()[-1].changed_at
     spans = completed(seen.counts, calendar, seen.newest, began)
     late = lane.late + (_late(bench, blocks.all) if spans else 0)
     lane = replace(lane, until=lane.until or calendar.start_of(min(seen.counts)).isoformat(), late=late)

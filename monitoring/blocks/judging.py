@@ -18,7 +18,8 @@ from monitoring.blocks.lane import (
     rules_for,
     tie_break,
 )
-from monitoring.evidence import (
+from monitoring.evidence import block_detectors
+from monitoring.evidence_records import (
     BLOCK_DETECTORS,
     BLOCKS,
     CHANNELS,
@@ -27,7 +28,6 @@ from monitoring.evidence import (
     EvidenceSettings,
     EvidenceState,
     Observation,
-    block_detectors,
 )
 
 _WATCHED = "gross change and labelled harm are watched"

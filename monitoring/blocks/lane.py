@@ -14,7 +14,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.evidence import BLOCK_BETS, BLOCKS, SHARES
+from monitoring.evidence import SHARES
+from monitoring.evidence_records import BLOCK_BETS, BLOCKS
 
 Floats = NDArray[np.float64]
 

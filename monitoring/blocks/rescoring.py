@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UserError
 from infra.objects import ObjectMissing, ObjectStore
-from models.images import decode_for, normalise, resize
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.blocks.sample import BlockSample
 from monitoring.prediction_log import image_key

@@ -10,7 +10,7 @@ from infra.ledger import Ledger, LedgerRow
 from infra.ledger_heads import HeadsExport, exports_noted
 from infra.settings import Settings
 from monitoring.console import words
-from monitoring.console.views import Link
+from monitoring.console.sheet import Link, Sheet, refresh_s
 from monitoring.decisions import rows, story, timeline
 from monitoring.decisions.facts import in_short
 from monitoring.decisions.records import Proof, Reign, Step, Story
@@ -75,13 +75,9 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Page:
+class Page(Sheet):
     """Everything the page says, in order."""
 
-    project: str
-    present: datetime
-    refresh_s: int
-    links: tuple[Link, ...]
     decisions: tuple[Decision, ...]
     folded: tuple[Decision, ...]
     champions: tuple[Champion, ...]
@@ -102,7 +98,7 @@ def page(engine: sa.Engine, settings: Settings, present: datetime) -> Page:
     return Page(
         project=settings.project.name,
         present=present,
-        refresh_s=int(min(15, max(3, settings.monitor.every_s))),
+        refresh_s=refresh_s(settings),
         links=(Link("Overview", "./"), Link("JSON", "api/decisions.json")),
         decisions=tuple(told[:_OPEN]),
         folded=tuple(told[_OPEN : _OPEN + _FOLDED]),

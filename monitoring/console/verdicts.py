@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infra.jobs import OPEN
-from monitoring import triage
 from monitoring.console.rows import Row
 from monitoring.console.windows import Window
+from monitoring.triage_records import FIX_INPUT, LABEL_FIRST, NOT_ENOUGH, NOTHING, RETRAIN
 
 # How loud each verdict is, and what it means to somebody who has never seen one.
 _MEANINGS = {
-    triage.NOTHING: ("Nothing to do", "good", "Traffic looks like the images the champion was trained on."),
-    triage.LABEL_FIRST: (
+    NOTHING: ("Nothing to do", "good", "Traffic looks like the images the champion was trained on."),
+    LABEL_FIRST: (
         "Label first",
         "warn",
         "Something has changed. Whether a retrain can mend it is not known yet: labels of recent images decide.",
     ),
-    triage.FIX_INPUT: (
+    FIX_INPUT: (
         "Fix the input",
         "bad",
         "The images themselves look broken. Retraining on them would teach the fault.",
     ),
-    triage.RETRAIN: (
+    RETRAIN: (
         "Retrain",
         "active",
         "Labels show that the champion errs more than it should, and there are enough of them to learn from.",
@@ -57,7 +57,7 @@ def newest(verdicts: Sequence[Row], since: datetime | None, jobs: Sequence[Row],
         )
     row = verdicts[-1]
     title, tone, meaning = _MEANINGS.get(row["action"], (row["action"], "warn", ""))
-    if row["reasons"] and str(row["reasons"][0]).startswith(triage.NOT_ENOUGH):
+    if row["reasons"] and str(row["reasons"][0]).startswith(NOT_ENOUGH):
         title, tone, meaning = (
             "Not enough seen yet",
             "",

@@ -28,6 +28,7 @@ from monitoring.console.happenings import Event, Report, WindowRow
 from monitoring.console.labelled import Group
 from monitoring.console.retrains import Job, Retrain
 from monitoring.console.rows import Rows
+from monitoring.console.sheet import Link, Sheet, refresh_s
 from monitoring.console.to_label import ToLabel
 from monitoring.console.verdicts import Verdict
 from monitoring.console.windows import Window, read, readings
@@ -50,12 +51,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Link:
-    text: str
-    href: str
-
-
-@dataclass(frozen=True)
 class Tile:
     label: str
     value: str
@@ -63,13 +58,9 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Page:
+class Page(Sheet):
     """Everything one page says, in order; `no_…` is said where there is nothing yet, a figure is "" then."""
 
-    project: str
-    present: datetime
-    refresh_s: int
-    links: tuple[Link, ...]
     banners: tuple[Banner, ...]
     steps: tuple[Step, ...]
     verdict: Verdict
@@ -114,8 +105,7 @@ def page(found: Rows, settings: Settings, present: datetime, *, seen_from: str, 
     return Page(
         project=settings.project.name,
         present=present,
-        # Never slower than a person would reload by hand, never much faster than the watcher looks.
-        refresh_s=int(min(15, max(3, settings.monitor.every_s))),
+        refresh_s=refresh_s(settings),
         links=_links(settings, seen_from),
         banners=_banners(found, settings, present, listening_since),
         steps=_steps(found, settings),

@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     from evidently.ui.workspace import Workspace
 
 from infra.files import write_atomically
-from monitoring.evidence import BLOCKS, GROSS, HARM
+from monitoring.evidence_records import BLOCKS, GROSS, HARM
 from monitoring.evidently_pages import figures
 from monitoring.evidently_pages.place import project_id, snapshot_path, snapshots_folder, workspace_folder
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.prediction import Prediction
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.incoming.broken_pictures import Fault, faults_of
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical, new_values

@@ -19,7 +19,7 @@ from infra.database import reading
 from monitoring.image_stats import NAMES
 from monitoring.incoming.broken_pictures import BLANK, BLANK_CONTRAST, LOST, SAME_FILE
 from monitoring.prediction_log import PredictionLog
-from monitoring.triage import FIX_INPUT
+from monitoring.triage_records import FIX_INPUT
 
 _CONTRAST = NAMES.index("contrast")
 

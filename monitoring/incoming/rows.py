@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from monitoring.incoming.volume import WEEKS, ArrivalReport, HourlyCounts, Repeats, arrivals
+from monitoring.incoming.usual_hours import WEEKS
+from monitoring.incoming.volume import ArrivalReport, HourlyCounts, Repeats, arrivals
 from monitoring.prediction_log import PredictionLog
 from monitoring.watching.place import WatchPlace
 

@@ -7,22 +7,17 @@ scatter more than a Poisson count would, and a month has four of each.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from monitoring.watching.batch import Floats
-
-WEEKS = 4
-_HOUR, _WEEK_HOURS = timedelta(hours=1), 168
+from monitoring.incoming.usual_hours import HOUR, LEAST_HISTORY_HOURS, usual_at, usual_since
 
 # One hour in so many may be called unusual without being so: less than one in a quarter of hours.
 _RARE = 1e-4
-# Fewer hours than this do not show what a week is like, and fewer arrivals than this are missed by nobody.
-_LEAST_HISTORY_HOURS, _LEAST_USUAL = 48, 5.0
 # A source is missed when in its time it sent in nine of ten hours, and by now would have sent almost surely.
 _FAITHFUL, _LEAST_ACTIVE_HOURS = 0.9, 24
 _MOST_NAMED = 5
@@ -152,8 +147,8 @@ def _known(hourly: HourlyCounts) -> str:
 def volume_of(hourly: HourlyCounts) -> Volume | None:
     """The last whole hour beside its kind; None where its kind is not known, or hardly brings anything."""
     totals = hourly.counts.sum(axis=1).astype(np.float64)
-    hour = hourly.first + (len(totals) - 1) * _HOUR
-    found = _usual(totals[:-1], len(totals) - 1)
+    hour = hourly.first + (len(totals) - 1) * HOUR
+    found = usual_at(totals[:-1], len(totals) - 1)
     if found is None:
         return None
     usual, size = found
@@ -163,74 +158,16 @@ def volume_of(hourly: HourlyCounts) -> Volume | None:
     return Volume(hour, arrived, usual, int(law.ppf(0.005)), int(law.ppf(0.995)), p_value)
 
 
-def _usual(history: Floats, place: int) -> tuple[float, float] | None:
-    """
-    Mean of the hour at `place` as those before it have it, and the size of its negative binomial.
-
-    The mean is that of the same hour of the week, drawn towards that of the same hour of the day while weeks are few.
-    The size comes from all such hours' scatter about their means, by the method of moments.
-    """
-    known = history[np.argmax(history > 0) :] if (history > 0).any() else history[:0]
-    if len(known) < _LEAST_HISTORY_HOURS:
-        return None
-    means = _pattern(known, place - len(history) + len(known))
-    usual = float(means[-1])
-    if usual < _LEAST_USUAL:
-        return None
-    expected = means[:-1]
-    excess = float(((known - expected) ** 2 - known).sum() / max(float((expected**2).sum()), 1e-9))
-    # Each mean came from a handful of hours: its own error widens the prediction by about a third.
-    spread = max(excess, 0.0) * 4 / 3 + 1 / max(usual * min(WEEKS, len(known) / _WEEK_HOURS + 1), 1.0)
-    return usual, 1 / max(spread, 1e-6)
-
-
-def _pattern(known: Floats, upcoming: int) -> Floats:
-    """Means of the known hours, and of the hour at `upcoming` (its place counted from the first known one)."""
-    places = np.append(np.arange(len(known)), upcoming)
-    by_day, by_week = _means(known, places, 24), _means(known, places, _WEEK_HOURS)
-    whole = len(known) // _WEEK_HOURS
-    trust = whole / (whole + 1)
-    mixed: Floats = trust * np.where(np.isfinite(by_week), by_week, by_day) + (1 - trust) * by_day
-    return np.where(np.isfinite(mixed), mixed, known.mean())
-
-
-def _means(known: Floats, places: NDArray[np.int64], period: int) -> Floats:
-    phase = np.arange(len(known)) % period
-    count = np.bincount(phase, minlength=period)
-    total = np.bincount(phase, weights=known, minlength=period)
-    mean = np.divide(total, count, out=np.full(period, np.nan), where=count > 0)
-    found: Floats = mean[places % period]
-    return found
-
-
 def _stopped(hourly: HourlyCounts, now: datetime) -> list[str]:
     """Whether everything has stopped: nothing came for so long that it cannot be chance."""
     last = max((at for at in hourly.last_at if at is not None), default=None)
     if last is None:
         return []
-    usual = _usual_since(hourly.counts.sum(axis=1).astype(np.float64), hourly.first, last, now)
+    usual = usual_since(hourly.counts.sum(axis=1).astype(np.float64), hourly.first, last, now)
     if usual is None or float(nbinom(usual[1], usual[1] / (usual[1] + usual[0])).pmf(0)) > _RARE:
         return []
     expected = f"at this hour {usual[2]:,.0f} are usual" if usual[2] else f"about {usual[0]:,.0f} were usual since then"
     return [f"Nothing has arrived since {last:%Y-%m-%d %H:%M} UTC; {expected}."]
-
-
-def _usual_since(totals: Floats, first: datetime, last: datetime, now: datetime) -> tuple[float, float, float] | None:
-    """Arrivals usual between `last` and `now`, the size of their law, and the usual number in the hour of `now`."""
-    begun = int((last - first) / _HOUR)
-    history = totals[: max(begun, 0)]
-    usual, sizes, rate = 0.0, [], 0.0
-    for place in range(max(begun, 0), int((now - first) / _HOUR) + 1):
-        found, rate = _usual(history, place), 0.0
-        if found is None:
-            continue
-        start = first + place * _HOUR
-        part = (min(now, start + _HOUR) - max(last, start)) / _HOUR
-        usual, rate = usual + found[0] * max(part, 0.0), found[0]
-        sizes.append(found[1])
-        if len(sizes) >= _WEEK_HOURS:
-            break
-    return (usual, float(np.median(sizes)), rate) if sizes else None
 
 
 def _silent(hourly: HourlyCounts, now: datetime) -> tuple[SilentSource, ...]:
@@ -242,7 +179,7 @@ def _silent(hourly: HourlyCounts, now: datetime) -> tuple[SilentSource, ...]:
     for place, (source, last) in enumerate(zip(hourly.sources, hourly.last_at, strict=True)):
         if last is None:
             continue
-        begun = int((last - hourly.first) / _HOUR)
+        begun = int((last - hourly.first) / HOUR)
         mine = hourly.counts[:begun, place]
         # Only hours in which anything came count: a site that rests at night is not silent.
         awake = others[:begun] > 0
@@ -259,7 +196,7 @@ def _silent(hourly: HourlyCounts, now: datetime) -> tuple[SilentSource, ...]:
 
 
 def _new_sources(hourly: HourlyCounts) -> tuple[str, ...]:
-    if hourly.sources == ("",) or len(hourly.counts) < _LEAST_HISTORY_HOURS:
+    if hourly.sources == ("",) or len(hourly.counts) < LEAST_HISTORY_HOURS:
         return ()
     before = hourly.counts[:-24].sum(axis=0)
     lately = hourly.counts[-24:].sum(axis=0) + hourly.this_hour

@@ -123,7 +123,7 @@ def _new_rows(log: PredictionLog, reach: Reach) -> tuple[pl.DataFrame, Cursor]:
         return pl.DataFrame(), start
     whole = frame.filter(pl.col("date").is_in(chosen["date"].unique().to_list())).select(*_LIGHT, *PLACE_OF)
     rows = chosen.drop("at").lazy().join(whole, on=list(PLACE_OF), how="left", maintain_order="left").collect()
-    return rows, start.past_frame(taken)
+    return rows, start.past(taken)
 
 
 def _scored(

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.log.columns import batch_in
 from monitoring.prediction_log import PredictionLog
 from monitoring.reference.coded import Coded
 from monitoring.reference.profile import CATEGORY, ReferenceProfile
 from monitoring.signals import atypical
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 
 # Pictures of older predictions are no longer kept.
 _OLDEST = timedelta(days=30)

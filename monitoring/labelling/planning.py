@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from infra.clock import now
-from monitoring.evidence import GROSS, Evidence
+from monitoring.evidence_records import GROSS, Evidence
 from monitoring.labelling.budget import Counted, budget, pace
 from monitoring.labelling.candidates import Reach, read_candidates
 from monitoring.labelling.rows import (
@@ -93,7 +93,7 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
 
 
 def _waits(place: WatchPlace) -> Waiting | None:
-    version = waiting_version(place.registry, place.registry.champion_version())
+    version = waiting_version(place.registry, place.registry.champions.current())
     return None if version is None else waiting(version, requests(place.engine, place.name))
 
 

@@ -21,15 +21,8 @@ class Cursor:
 
     places: Mapping[str, Position] = field(default_factory=dict)
 
-    def past(self, rows: Sequence["Place"]) -> "Cursor":
-        """The cursor after these rows, which must be a beginning of a slice that this cursor gave."""
-        places = dict(self.places)
-        for row in rows:
-            places[row.spool] = max(places.get(row.spool, (-1, -1)), (row.segment, row.position))
-        return Cursor(places)
-
-    def past_frame(self, rows: pl.DataFrame) -> "Cursor":
-        """The same of rows as columns, of which only their places are looked at."""
+    def past(self, rows: pl.DataFrame) -> "Cursor":
+        """The cursor after these rows, of which only the places are looked at; a beginning of what lay beyond it."""
         ordered = rows.sort("segment", "position")
         last = ordered.group_by("spool").agg(pl.col("segment").last(), pl.col("position").last())
         places = dict(self.places)
@@ -50,15 +43,6 @@ class Cursor:
     @classmethod
     def from_json(cls, value: Mapping[str, Sequence[int]]) -> "Cursor":
         return cls({spool: (int(segment), int(position)) for spool, (segment, position) in value.items()})
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a prediction or label lies."""
-
-    spool: str
-    segment: int
-    position: int
 
 
 BEGINNING = Cursor()

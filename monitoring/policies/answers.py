@@ -6,7 +6,7 @@ from monitoring.performance import Interval
 from monitoring.policies.expression import BIAS, HARM, LABELS, PERFORMANCE, REQUESTED, SCHEDULE
 from monitoring.policies.records import PolicyAnswer, PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import RETRAIN
+from monitoring.triage_records import RETRAIN
 
 # One window below may be chance; a champion that is worse stays worse.
 ESTIMATED_WINDOWS = 2

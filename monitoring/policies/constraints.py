@@ -6,7 +6,7 @@ from monitoring.policies.expected import usual_minutes
 from monitoring.policies.expression import POLICIES, REQUESTED
 from monitoring.policies.records import ConstraintAnswer, PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import FIX_INPUT
+from monitoring.triage_records import FIX_INPUT
 
 BROKEN_INPUT, OPEN_JOB, ROLLOUT, WAITING, COOLDOWN, WEEK, MONTH, QUIET, FRESH, CLASSES, REGION, REFUSAL = (
     "broken input",

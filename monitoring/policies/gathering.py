@@ -13,7 +13,7 @@ from monitoring.policies.memory import PolicyMemory
 from monitoring.policies.records import Measured, PolicyInput
 from monitoring.policies.rows import newest_audit
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import Verdict
+from monitoring.triage_records import Verdict
 from monitoring.watching.counting import Counted
 from monitoring.watching.place import WatchPlace
 from monitoring.windows import window_spans

@@ -13,7 +13,7 @@ from monitoring.log.kin import kin_of
 from monitoring.performance import Interval
 from monitoring.policies.records import EstimatedAccuracy, Measured
 from monitoring.prediction_log import PredictionLog
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 from monitoring.watching.place import WatchPlace
 
 _ENDS = ("value", "low", "high")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from monitoring.performance import Interval
-from monitoring.triage import ESTIMATED, LABELLED, LabelsSoFar
+from monitoring.triage_records import ESTIMATED, LABELLED, LabelsSoFar
 
 
 @dataclass(frozen=True)

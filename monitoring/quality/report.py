@@ -9,7 +9,7 @@ import polars as pl
 from infra.clock import now
 from monitoring.estimates.asked_labels import with_asked_labels
 from monitoring.estimates.estimate import Estimate, estimate
-from monitoring.evidence import GROSS
+from monitoring.evidence_records import GROSS
 from monitoring.labelling.rows import requests
 from monitoring.log.columns import batch_in
 from monitoring.performance import class_performances, share

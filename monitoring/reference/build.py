@@ -9,7 +9,7 @@ from PIL import Image
 from infra.errors import UserError
 from models.examples import Example
 from models.gate_records import Answers
-from models.images import decode_for, normalise, resize
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.reference.fit import columns_of, fit

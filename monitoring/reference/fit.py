@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.image_stats import NAMES
 from monitoring.reference.profile import (
     CATEGORY,

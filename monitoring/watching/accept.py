@@ -25,7 +25,7 @@ from monitoring.blocks.cutting import Block, block_seconds
 from monitoring.blocks.following import RETAINED, settings_of
 from monitoring.blocks.judging import begins_after, begun_anew, rules_of, with_words, without_block_evidence
 from monitoring.blocks.rows import BlockChanges, drop_samples, load_blocks, write_blocks
-from monitoring.evidence import BLOCKS
+from monitoring.evidence_records import BLOCKS, LANES
 from monitoring.forgetting.normals import rows_key
 from monitoring.reference.profile import ReferenceProfile, load_profile
 from monitoring.watching.gathering import evidence_per_quarter
@@ -167,9 +167,7 @@ def _watched(place: WatchPlace, why: str) -> tuple[ModelVersion, ReferenceProfil
 
 def _open_alarms(place: WatchPlace) -> list[Mapping[str, Any]]:
     table = schema.alarms
-    query = sa.select(table).where(
-        table.c.name == place.name, table.c.acted_on_at.is_(None), table.c.lane.in_(evidence.LANES)
-    )
+    query = sa.select(table).where(table.c.name == place.name, table.c.acted_on_at.is_(None), table.c.lane.in_(LANES))
     with reading(place.engine) as connection:
         return [dict(row) for row in connection.execute(query.order_by(table.c.at)).mappings()]
 
@@ -231,7 +229,7 @@ def _profile_key(place: WatchPlace, version: int) -> str:
 def _write(place: WatchPlace, state: WatchState, word: Word, why: str, actor: str, changes: BlockChanges) -> None:
     alarms, profiles = schema.alarms, schema.profiles
     mine = (profiles.c.name == place.name) & (profiles.c.version == word.version)
-    raised = (alarms.c.name == place.name) & alarms.c.acted_on_at.is_(None) & alarms.c.lane.in_(evidence.LANES)
+    raised = (alarms.c.name == place.name) & alarms.c.acted_on_at.is_(None) & alarms.c.lane.in_(LANES)
     facts = {
         "version": word.version,
         "reason": why,

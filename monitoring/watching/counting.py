@@ -12,7 +12,7 @@ from infra.clock import new_id
 from infra.settings import Settings
 from models.prediction import Prediction
 from monitoring import evidence
-from monitoring.evidence import GROSS, HARM, Evidence, EvidenceSettings
+from monitoring.evidence_records import GROSS, HARM, Evidence, EvidenceSettings
 from monitoring.incoming.faults import LEAST_LOOKED_AT, look
 from monitoring.log.rows import predictions_in
 from monitoring.watching.gathering import Gathered

@@ -9,7 +9,7 @@ import polars as pl
 from infra.clock import now
 from models.prediction import Label, Prediction
 from models.registry import ModelVersion
-from monitoring.evidence import GROSS, HARM
+from monitoring.evidence_records import GROSS, HARM
 from monitoring.labelling.rows import Answer, answers, audit_answers
 from monitoring.log.cursor import Cursor
 from monitoring.log.stretch import new_stretch

@@ -43,7 +43,7 @@ class NewRows:
     @property
     def end(self) -> Cursor:
         """The place of the last of each spool."""
-        return self.start.past_frame(self.frame)
+        return self.start.past(self.frame)
 
     def head(self, count: int) -> "NewRows":
         return NewRows(self.frame.head(count), self.start)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.prediction import Label, Prediction
-from monitoring.evidence import CHANNELS, GROSS, HARM, Observation
+from monitoring.evidence_records import CHANNELS, GROSS, HARM, Observation
 from monitoring.reference.coded import MISSING, Coded
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical

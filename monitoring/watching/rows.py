@@ -16,11 +16,11 @@ from infra.ledger import append_within
 from models.prediction import Prediction
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
 from monitoring.blocks.rows import BlockChanges, drop_samples, write_blocks
-from monitoring.evidence import BLOCKS, GROSS
+from monitoring.evidence_records import BLOCKS, GROSS
 from monitoring.labelling.rows import Labelling, write_labels
 from monitoring.performance import Performance, labelled_rows, performance
 from monitoring.policies.asking import Acted, Decided, Question, act_within, decide_within, job_facts
-from monitoring.triage import Verdict
+from monitoring.triage_records import Verdict
 from monitoring.watching.counting import Alarm, Counted
 from monitoring.watching.place import WatchPlace
 from monitoring.watching.silence import LANE as SILENCE

@@ -14,11 +14,11 @@ from infra.clock import now
 from infra.database import reading, writing
 from models.prediction import Label
 from monitoring.blocks.judging import BlockState
-from monitoring.evidence import Detector, EvidenceState
+from monitoring.evidence_records import Detector, EvidenceState
 from monitoring.incoming.faults import Look
 from monitoring.log.cursor import Cursor
 from monitoring.policies.memory import PolicyMemory
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 from monitoring.watching.surroundings import Surroundings
 
 MOST_RECENT = 20_000

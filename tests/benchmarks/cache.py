@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from models import backbone
-from models.images import Preprocessing
 from models.layer_groups import layer_groups
+from models.preprocessing import Preprocessing
 from models.training.freezing import build_optimizer, set_mode, set_trainable, trainable_names
 from models.training.frozen.sources import source_for
 from models.training.plan import TrainingPlan

@@ -139,7 +139,11 @@ class Stage:
     def promotions(self, job: Job) -> int:
         """How often the champion's pointer was moved to what the job made."""
         run = rollout_runs.of_job(self.place.engine, self.name, job.id)
-        return sum(move.version == run.version for move in self.place.registry.history()) if run is not None else 0
+        return (
+            sum(move.version == run.version for move in self.place.registry.champions.history())
+            if run is not None
+            else 0
+        )
 
 
 @contextlib.contextmanager

@@ -22,9 +22,10 @@ from models.intervals import wilson
 from monitoring.labelling.requests import ASKED
 from monitoring.labelling.rows import requests
 from tests.benchmarks.datasets import data_folder
-from tests.benchmarks.decisions_meters_world import ARRIVALS, Meter, Site, place, site, write_manifest
+from tests.benchmarks.decisions_meters_world import ARRIVALS, Meter, Site, site, write_manifest
 from tests.benchmarks.monitoring_rows import Row, Section
 from tests.benchmarks.results import Measured
+from tests.meters import PROJECT, place
 
 _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "build" / "bench-decisions"
@@ -39,27 +40,9 @@ _HOW = (
     "retrains, judges, tries and promotes is Kedge. When all pictures of a kind were sent, they come again. "
     "Right before and after are measured on pictures of other sessions, which nobody labels."
 )
-_SETTINGS = """
-[project]
-name = "meters"
-[data]
-manifest = "manifest.csv"
-subgroups = ["medium"]
-source = "device"
-group = "session"
-[model]
-backbone = "mobilenetv2_100"
-options = {{ pad_type = "same" }}
-weights = "{weights}"
-licence = "apache-2.0"
-image_size = 64
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
-threads = 2
-learning_rate = 0.008
-most_epochs_per_stage = 6
-patience_epochs = 6
+_SETTINGS = (
+    PROJECT
+    + """threads = 2
 budget_minutes = 10
 [monitor]
 every_s = 10
@@ -79,6 +62,7 @@ port = {console}
 [prefect]
 port = {prefect}
 """
+)
 
 
 def section(*, quick: bool) -> Section:
@@ -127,7 +111,7 @@ class Traffic:
     def arrive(self, met: Sequence[Meter], later: Sequence[Meter]) -> dict[str, Any]:
         """Send the devices until a successor answers for them; what came of it."""
         began, begun_rows, self._labelled = time.monotonic(), self._ledger_rows(), 0
-        champion = self._place.registry.champion_version()
+        champion = self._place.registry.champions.current()
         self._jobs_before = len(self._place.ledger.rows("jobs"))
         before = self._measure(later)
         moments: dict[str, float] = {}
@@ -147,7 +131,7 @@ class Traffic:
             "seconds": {name: round(value, 1) for name, value in moments.items()},
             "labels": self._labelled,
             "champion_before": champion,
-            "champion_after": self._place.registry.champion_version(),
+            "champion_after": self._place.registry.champions.current(),
             "ledger": dict(Counter(f"{stream}: {kind}" for stream, kind, _ in rows)),
             "story": [f"{stream}: {kind} – {words}" for stream, kind, words in rows if words],
             "verifies": self._verifies(),
@@ -198,7 +182,7 @@ class Traffic:
     def _note(self, moments: dict[str, float], began: float, champion: int | None) -> None:
         """When each deed was first seen in the ledger, in seconds since the first picture."""
         passed = time.monotonic() - began
-        if self._place.registry.champion_version() != champion:
+        if self._place.registry.champions.current() != champion:
             moments.setdefault("promoted", passed)
         for row in self._place.ledger.rows("jobs", 5):
             ends = ("asked", "done", "refused", "undecided", "failed", "declined")
@@ -206,7 +190,7 @@ class Traffic:
                 moments.setdefault(f"job {row.kind} {row.sequence}", passed)
 
     def _is_settled(self, champion: int | None) -> bool:
-        return self._place.registry.champion_version() != champion and not open_jobs(self._place.engine)
+        return self._place.registry.champions.current() != champion and not open_jobs(self._place.engine)
 
     def _ledger_rows(self) -> list[tuple[str, str, str]]:
         """Stream, kind and words of every row, in the order of writing."""
@@ -302,7 +286,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     print(markdown(section(quick="--quick" in sys.argv)))
     print(json.dumps([row["arrival"] for row in Measured(_WORK / "meters.jsonl", ("arrival",)).rows()]))

@@ -1,16 +1,12 @@
 """Meters in the order in which a site would meet them: the first devices, then three arrivals of new ones."""
 
 import csv
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from scipy.sparse.csgraph import connected_components
-
 from tests.benchmarks.datasets import unpacked
+from tests.meters import WHOLE, looks, place
 
 ARRIVALS = (
     ("ISKRA power meters", ("powermeter-ISKRA_T3F-01S1", "powermeter-ISKRA.T3F-01S1_20250630")),
@@ -20,7 +16,6 @@ ARRIVALS = (
     )),
     ("LCD displays", ("lcd", "lcd2")),
 )  # fmt: skip
-_WHOLE = {"", "0", "1", "2"}  # how far the digit has rolled on: these are whole ones
 # Of the first devices' sessions; the rest goes on to be sent, and a part of that is measured and never labelled.
 _KEPT, _SENT = 0.65, 0.85
 _MET = 0.75
@@ -70,7 +65,7 @@ def site(data: Path, work: Path) -> Site:
     """Split by session, so that no near-copy of what was learnt is ever sent to measure."""
     folder = unpacked(data, "meter_digits", work)
     with (data / "meter_digits" / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["tenth"] in _WHOLE]
+        rows = [row for row in csv.DictReader(file) if row["tenth"] in WHOLE]
     meters = [Meter(folder / row["image"], row["label"], row["medium"], row["device"], "") for row in rows]
     named = [one for device in sorted({one.device for one in meters})
              for one in _in_sessions([each for each in meters if each.device == device])]  # fmt: skip
@@ -96,23 +91,12 @@ def write_manifest(path: Path, rows: Sequence[Meter]) -> None:
             writer.writerow([one.path.resolve(), one.label, split, one.medium, one.device, one.session])
 
 
-def place(text: str) -> float:
-    """A number from 0 to 1 that is the same for the same text for ever."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
-
-
 def _between(rows: Sequence[Meter], low: float, high: float) -> tuple[Meter, ...]:
     """Those whose session has its place there, in an order that is no order."""
     return tuple(sorted((one for one in rows if low <= place(one.session) < high), key=lambda one: one.place))
 
 
 def _in_sessions(rows: Sequence[Meter]) -> list[Meter]:
-    """
-    Pictures of one device, with what looks alike in one session: correlation above 0.95, also by way of others.
-
-    Dates are too few to tell sessions by.
-    """
-    small = [np.asarray(Image.open(one.path).convert("L").resize((16, 24)), dtype=float).ravel() for one in rows]
-    centred = np.array([(one - one.mean()) / (one.std() + 1e-6) for one in small])
-    alike = connected_components(centred @ centred.T / centred.shape[1] > 0.95)[1]
+    """Pictures of one device, with what looks alike in one session: dates are too few to tell sessions by."""
+    alike = looks([one.path for one in rows])
     return [replace(one, session=f"{one.device} look {look}") for one, look in zip(rows, alike, strict=True)]

@@ -7,7 +7,7 @@ from monitoring.backtesting.evidence_trigger import EvidenceTrigger, WatchRules
 from monitoring.backtesting.judging import GATE, GUARD, NOBODY
 from monitoring.backtesting.plain_triggers import Accuracy, Amount, Distance, Never, Schedule
 from monitoring.backtesting.trigger import Trigger
-from monitoring.evidence import EvidenceSettings
+from monitoring.evidence_records import EvidenceSettings
 from monitoring.policies.expression import parse
 from monitoring.policies.rules import PolicyRules
 

@@ -222,6 +222,6 @@ def _of(found: Sequence[Mapping[str, Any]], change: str, policy: str) -> list[Ma
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     print(markdown(section(quick="--quick" in sys.argv)))

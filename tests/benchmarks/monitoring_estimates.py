@@ -176,6 +176,6 @@ def _errors(what: str, rows: Sequence[Figures], *, goal: bool = False) -> Row:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     print(markdown(section(quick="--quick" in sys.argv)))

@@ -145,6 +145,6 @@ def _chance(what: str, value: float, specified: float) -> Row:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     print(markdown(section(quick="--quick" in sys.argv)))

@@ -2,16 +2,8 @@
 
 import numpy as np
 
-from monitoring.evidence import (
-    CHANNELS,
-    GROSS,
-    HARM,
-    EvidenceSettings,
-    EvidenceState,
-    Observation,
-    begin,
-    update_all,
-)
+from monitoring.evidence import begin, update_all
+from monitoring.evidence_records import CHANNELS, GROSS, HARM, EvidenceSettings, EvidenceState, Observation
 from tests.benchmarks.monitoring_streams import ATYPICAL_FROM, Floats, World, bits, scores
 
 QUARTER_DAYS = 90

@@ -13,11 +13,12 @@ import numpy as np
 
 from models.prediction import Label
 from monitoring import evidence
-from monitoring.evidence import GROSS, DetectorEvidence, EvidenceSettings
+from monitoring.evidence_records import GROSS, HARM, DetectorEvidence, EvidenceSettings
 from monitoring.identification import ShiftReport, identify
 from monitoring.incoming.faults import look
 from monitoring.signals import drift_report
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, Verdict, decide
+from monitoring.triage import decide
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules, Verdict
 from monitoring.watching.observations import gross_observations, harm_observations
 from tests.benchmarks.datasets import data_folder
 from tests.benchmarks.monitoring_meter_faults import fault_rows
@@ -98,7 +99,7 @@ def _watched(there: World, device: str, seen: Seen) -> Told:
         alarms += said.new_alarms
         chosen = [place for place in range(start, start + len(rows)) if labelled[place]]
         pairs = [(_label(seen.truth[place], arrived[place].id, arrived[place].at), arrived[place]) for place in chosen]
-        number = state.last_number.get(evidence.HARM, 0) + 1
+        number = state.last_number.get(HARM, 0) + 1
         state, said = evidence.update_all(state, harm_observations(profile, pairs, number, ()), _SETTINGS)
         alarms += said.new_alarms
         newest = arrived[max(0, start + len(rows) - _WINDOW) : start + len(rows)]

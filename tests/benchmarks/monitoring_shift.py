@@ -169,7 +169,7 @@ def _means(rows: Sequence[Sequence[float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from tests.benchmarks.monitoring import markdown
+    from tests.benchmarks.parts import markdown
 
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.monitoring_shift", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two seeds and windows up to 200; printed, not kept")

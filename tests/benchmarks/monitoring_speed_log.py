@@ -43,7 +43,7 @@ def write(folder: Path, rows: int, size: int) -> None:
     for file in ("model.onnx", "model.safetensors", "artifact.json"):
         (candidate / file).write_bytes(file.encode())
     place.registry.register(candidate, reason="first", parent_version=None)
-    place.registry.promote(1, actor="benchmark", reason="benchmark")
+    place.registry.champions.promote(1, actor="benchmark", reason="benchmark")
     save_profile(place.engine, place.objects, place.name, profile_of(_REFERENCE_ROWS, size, chance))
     for segment, frame in enumerate(_segments(rows, size, chance), start=1):
         spool = f"worker-{segment % _SPOOLS}"

@@ -10,7 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models.images import Preprocessing, decode, resize
+from models.images import decode
+from models.preprocessing import Preprocessing, resize
 from tests.benchmarks.datasets import BACKBONE, MEAN_AND_STD, OPTIONS
 
 _AT_ONCE = 128  # images in a forward pass without gradients

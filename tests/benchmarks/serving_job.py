@@ -13,7 +13,7 @@ from PIL import Image
 
 from infra.files import sha256_of, write_atomically
 from models.artifact import Artifact, Lineage, Parity, write_artifact
-from models.images import Preprocessing, decode_for, normalise, resize
+from models.preprocessing import Preprocessing, decode_for, normalise, resize
 from models.runtime import Graph, softmax
 
 BACKBONE, IMAGE_SIZE = "mobilenetv3_small_050", 96

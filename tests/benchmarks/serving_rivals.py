@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from models.images import Preprocessing, decode_for, normalise, resize
+from models.preprocessing import Preprocessing, decode_for, normalise, resize
 
 MODEL, WORKERS = "KEDGE_BENCH_MODEL", "KEDGE_BENCH_WORKERS"  # a folder; a number
 MOST_BATCH = 32

@@ -58,7 +58,7 @@ class Servers:
         storage = self._settings(1, 1).storage
         registry = Registry(open_database(storage.database), open_objects(storage), "bench")
         version = registry.register(job / "model", reason="benchmark", parent_version=None).version
-        registry.promote(version, actor="benchmark", reason="benchmark")
+        registry.champions.promote(version, actor="benchmark", reason="benchmark")
         registry.engine.dispose()
 
     def start(self, name: str, port: int, workers: int) -> Start:

@@ -5,18 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from tests.benchmarks.decisions import PARTS, keep
+from tests.benchmarks.decisions import DECISIONS
 from tests.benchmarks.decisions_simulation import _days_wrong
 from tests.benchmarks.decisions_worlds import CHANGES, DAYS, Change, quarter
 from tests.benchmarks.monitoring_rows import Row, Section
+from tests.benchmarks.parts import keep
 
 
 def test_a_part_measured_again_leaves_the_others_as_they_were(tmp_path):
     simulated = Section("Simulated", ("How.",), (Row("drift: found", "share", 1.0, {"never": 0.0}, "≥ 0.9", True),))
     gated = Section("The gate", (), (Row("harmless: passes", "share", 0.8, {}, "≥ 0.9", False, "too few images"),))
 
-    keep("gate", gated, tmp_path)
-    keep("simulation", simulated, tmp_path)
+    keep(DECISIONS, "gate", gated, tmp_path)
+    keep(DECISIONS, "simulation", simulated, tmp_path)
 
     written = json.loads((tmp_path / "decisions.json").read_text())
     assert [row["part"] for row in written["rows"]] == ["simulation", "gate"]
@@ -25,7 +26,8 @@ def test_a_part_measured_again_leaves_the_others_as_they_were(tmp_path):
     assert page.index("## Simulated") < page.index("## The gate")
     assert "| drift: found, share | 1 | 0 | ≥ 0.9 | yes |" in page
     assert "**not met**: too few images" in page
-    assert PARTS.index("simulation") < PARTS.index("gate")
+    parts = DECISIONS.parts
+    assert parts.index("simulation") < parts.index("gate")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from models.images import Preprocessing, decode_for, resize
+from models.preprocessing import Preprocessing, decode_for, resize
 from tests.benchmarks.serving_job import LARGE, SMALL, Photo, photo
 from tests.benchmarks.serving_processes import running, seconds_until
 from tests.benchmarks.serving_rivals import seen

@@ -62,7 +62,7 @@ def version(place: Workplace, sharpness: float, *, state: str = "registered", ac
 
 def promoted(place: Workplace, sharpness: float) -> int:
     number = version(place, sharpness)
-    place.registry.promote(number, actor="test", reason="test")
+    place.registry.champions.promote(number, actor="test", reason="test")
     return number
 
 

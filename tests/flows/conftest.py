@@ -1,7 +1,10 @@
+import io
 import socket
+import sys
 
 import pytest
 
+from flows import cli, terminal
 from infra.settings import load
 
 
@@ -18,3 +21,19 @@ def free_port():
 @pytest.fixture
 def settings(tmp_path):
     return load(tmp_path, {})
+
+
+@pytest.fixture
+def kedge(capsys, monkeypatch):
+    """The command in this process and the current folder: its exit code, standard output and standard error."""
+
+    def call(*arguments, width=200, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        monkeypatch.setattr(terminal, "out", cli.Console(width=width))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return call

@@ -41,7 +41,7 @@ def _champion(place: Workplace, lived: Quarter, folder: Path) -> None:
     for name in ("model.onnx", "model.safetensors", "artifact.json"):
         (folder / name).write_bytes(name.encode())
     place.registry.register(folder, reason="first", parent_version=None)
-    place.registry.promote(1, actor="test", reason="test")
+    place.registry.champions.promote(1, actor="test", reason="test")
     save_profile(place.engine, place.objects, place.settings.project.name, replace(lived.profile, version=1))
 
 

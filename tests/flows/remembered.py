@@ -94,7 +94,7 @@ def shipped(place: Workplace, *sent: Sent, at: datetime | None = None, segment: 
 
 
 def ids(place: Workplace) -> list[str]:
-    return sorted(row.id for row in place.log.new_predictions().rows)
+    return sorted(row.id for row in place.log.recent(place.log.count()))
 
 
 def where(place: Workplace, *secrets: str | bytes) -> list[str]:

@@ -67,7 +67,7 @@ def champion(place: Workplace, folder: Path) -> None:
     )  # fmt: skip
     write_artifact(made, folder)
     place.registry.register(folder, reason="first", parent_version=None)
-    place.registry.promote(1, actor="test", reason="test")
+    place.registry.champions.promote(1, actor="test", reason="test")
 
 
 def prediction(chance: np.random.Generator, number: int) -> tuple[Prediction, str, bytes]:

@@ -1,11 +1,9 @@
 """`kedge backtest` on a real log: ninety days of a champion that became worse after thirty."""
 
 import json
-import sys
 
 import pytest
 
-from flows import cli, terminal
 from flows.backtest.backtesting import Asked, backtest, training_cost
 from flows.backtest.policies import policies_of
 from flows.backtest.policy_kinds import Usual
@@ -33,19 +31,10 @@ def usual(tmp_path):
 
 
 @pytest.fixture
-def kedge(capsys, monkeypatch, place):
-    """The command in the project's folder: its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.chdir(place.settings.root)
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+def kedge(place, kedge, monkeypatch):
+    """The command in the project's folder."""
+    monkeypatch.chdir(place.settings.root)
+    return kedge
 
 
 def scores(report):

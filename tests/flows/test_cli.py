@@ -15,45 +15,39 @@ import pytest
 import typer
 from PIL import Image
 
-from flows import cli, terminal
+from flows import cli
 from flows.workplace import open_workplace
 from infra.jobs import claim_job, jobs, queue_job
+from tests.flows.tiny_network import TINY_NETWORK
 
 NAME_RULE = "project.name should be 1 to 64 letters (a-z), digits, '.', '_' or '-', and begin with a letter or a digit"
 README = Path(__file__).parents[2] / "README.md"
-TOML = """
+TOML = (
+    """
 [data]
 manifest = "manifest.csv"
 subgroups = ["camera"]
-[model]
-backbone = "test_resnet"
-weights = "none"
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
+"""
+    + TINY_NETWORK
+    + """[train]
 threads = 1
 most_epochs_per_stage = 2
 [gate]
 min_precision = 0.0
 min_recall = 0.0
 """
+)
 
 
 class Terminal:
     """A folder, and what the command says in it; each call is a fresh `main()` without a fresh process."""
 
-    def __init__(self, folder, capsys, monkeypatch):
-        self.folder, self._capsys, self._monkeypatch = folder, capsys, monkeypatch
+    def __init__(self, folder, call):
+        self.folder, self._call = folder, call
 
     def __call__(self, *arguments):
         """Exit code, standard output and standard error."""
-        self._monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        self._monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = self._capsys.readouterr()
-        return ended.value.code, said.out, said.err
+        return self._call(*arguments)
 
     def says(self, *arguments):
         """The message of a command that ends with 1, without the command's name before it."""
@@ -66,11 +60,11 @@ class Terminal:
 
 
 @pytest.fixture
-def kedge(tmp_path, capsys, monkeypatch):
+def kedge(tmp_path, kedge, monkeypatch):
     folder = tmp_path / "with a space"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    return Terminal(folder, capsys, monkeypatch)
+    return Terminal(folder, kedge)
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """What a person sees of collecting: a retrain that is only looked at, and what trained a version."""
 
 import json
-import sys
 
 import pytest
 
-from flows import cli
 from flows.collecting.collect import retrain_snapshot
 from flows.collecting.manifest import keep_manifest
 from tests.flows.card_project import KNOWS, labelled_traffic, project, promoted
@@ -13,19 +11,10 @@ from tests.service.cards import CLASSES
 
 
 @pytest.fixture
-def kedge(tmp_path, capsys, monkeypatch):
-    """The command in this process: exit code, output, errors."""
+def kedge(tmp_path, kedge, monkeypatch):
+    """The command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+    return kedge
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from infra.jobs import claim_job, finish_job, note_run_dir, queue_job
 from models.gain_forecast import LEAST_CHANCE, Proof, ceiling, forecast
 from models.noninferiority import PairedCounts, chance_of_passing
 from tests.flows.card_project import KNOWS, Heard, labelled_traffic, project, promoted
+from tests.flows.tiny_network import TINY_NETWORK
 from tests.service.cards import CLASSES
 
 GAIN = Proof(images=60, margin=0.0, level=0.02)
@@ -187,8 +188,7 @@ def test_a_real_micro_run_sees_the_gain_and_leaves_nothing_but_its_answer(tmp_pa
     """A small network learns the cards under wrong names, which then come under their right ones."""
     place = project(
         tmp_path,
-        settings='[model]\nbackbone = "test_resnet"\nweights = "none"\nimage_size = 32\nmean = [0.5, 0.5, 0.5]\n'
-        "std = [0.5, 0.5, 0.5]\n[gate]\nmin_precision = 0.0\nmin_recall = 0.0\n",
+        settings=TINY_NETWORK + "[gate]\nmin_precision = 0.0\nmin_recall = 0.0\n",
     )
     text = (tmp_path / "manifest.csv").read_text().splitlines()
     turned = {"dark": "light", "light": "red", "red": "dark"}
@@ -197,8 +197,8 @@ def test_a_real_micro_run_sees_the_gain_and_leaves_nothing_but_its_answer(tmp_pa
     small = replace(place.settings.train, most_epochs_per_stage=6)
     place = replace(place, settings=replace(place.settings, train=small))
     assert train(place, Heard()).state == CANDIDATE
-    if place.registry.champion_version() is None:
-        place.registry.promote(1, actor="test", reason="test")
+    if place.registry.champions.current() is None:
+        place.registry.champions.promote(1, actor="test", reason="test")
     labelled_traffic(place, 400)
     champion, heard = place.registry.champion(), Heard()
     order = Order(SUCCESSOR, "harm", tmp_path / "run", job_id="job-1", forecast=True)

@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Workplace:
 
 def with_champion(place: Workplace, tmp_path: Path) -> Workplace:
     version = place.registry.register(write_candidate(tmp_path / "candidate"), reason="first", parent_version=None)
-    place.registry.promote(version.version, actor="test", reason="test")
+    place.registry.champions.promote(version.version, actor="test", reason="test")
     return place
 
 

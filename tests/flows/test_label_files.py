@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Workplace:
         (candidate / name).write_bytes(b"x")
     (candidate / "artifact.json").write_text(json.dumps({"classes": ["cat", "dog", "=owl"]}))
     place.registry.register(candidate, reason="first", parent_version=None)
-    place.registry.promote(1, actor="test", reason="test")
+    place.registry.champions.promote(1, actor="test", reason="test")
     return place
 
 

@@ -1,12 +1,10 @@
 """`kedge predict`, `feedback` and `labels list` beside a real service: what a person and a script read."""
 
-import io
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from flows import cli, terminal
 from flows.asking import Address, address
 from infra import tokens
 from tests.service.cards import new_place, picture
@@ -22,24 +20,11 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture
-def kedge(served, capsys, monkeypatch):
-    """The command in the project's folder: its exit code, standard output and standard error."""
+def kedge(served, kedge, monkeypatch):
+    """The command in the served project's folder, on a terminal of usual width."""
     monkeypatch.chdir(served.settings.root)
     monkeypatch.delenv("KEDGE_TOKEN", raising=False)
-    return command(capsys, monkeypatch)
-
-
-def command(capsys, monkeypatch):
-    def call(*arguments, width=100, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        monkeypatch.setattr(terminal, "out", cli.Console(width=width))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+    return partial(kedge, width=100)
 
 
 @pytest.fixture
@@ -185,10 +170,9 @@ def test_a_label_given_by_hand_is_kept_and_an_unknown_class_noted(kedge, served)
 
 
 @pytest.mark.slow
-def test_labels_that_nothing_can_use_yet_are_listed_and_counted(tmp_path, capsys, monkeypatch):
+def test_labels_that_nothing_can_use_yet_are_listed_and_counted(tmp_path, kedge, monkeypatch):
     with served_cards(tmp_path) as place:
         monkeypatch.chdir(place.settings.root)
-        kedge = command(capsys, monkeypatch)
         kedge("predict", "-", "--id", "asked", stdin=RED)
         for identifier, label in (("asked", "zebra"), ("mistyped", "dark"), ("asked-too", "red")):
             kedge("feedback", identifier, label, "--by", "Ada")
@@ -208,12 +192,11 @@ def test_labels_that_nothing_can_use_yet_are_listed_and_counted(tmp_path, capsys
     assert counts == {"labelled": 3, "orphans": 1, "quarantined": 1}
 
 
-def test_tables_that_cannot_be_read_do_not_hide_the_rest_of_the_status(tmp_path, capsys, monkeypatch):
+def test_tables_that_cannot_be_read_do_not_hide_the_rest_of_the_status(tmp_path, kedge, monkeypatch):
     place = new_place(tmp_path)
     place.champion()
     monkeypatch.chdir(place.settings.root)
     (place.settings.root / "labels.csv").write_text("id,label\na,dark\n")
-    kedge = command(capsys, monkeypatch)
     kedge("labels", "import", "labels.csv")
     before = json.loads(kedge("status", "--json")[1])["labels"]
     for file in place.settings.storage.home.glob("**/labels/_delta_log/*.json"):
@@ -227,11 +210,10 @@ def test_tables_that_cannot_be_read_do_not_hide_the_rest_of_the_status(tmp_path,
     assert "unknown: the tables cannot be read" in read
 
 
-def test_a_token_that_is_missing_wrong_or_of_another_role_is_asked_for_by_name(tmp_path, capsys, monkeypatch):
+def test_a_token_that_is_missing_wrong_or_of_another_role_is_asked_for_by_name(tmp_path, kedge, monkeypatch):
     with served_cards(tmp_path) as place:
         monkeypatch.chdir(place.settings.root)
         monkeypatch.delenv("KEDGE_TOKEN", raising=False)
-        kedge = command(capsys, monkeypatch)
         secret = tokens.create(place.registry.engine, "labeller", "feedback", actor="test").secret
         # Workers learn of a token within a moment.
         while (missing := kedge("predict", "-", stdin=RED))[0] == 0:

@@ -44,7 +44,7 @@ def test_with_nobody_serving_a_promotion_is_done_at_once(place):
     rollout = promote(place, 1, actor="ada", reason="first")
 
     assert rollout.workers == 0
-    assert place.registry.champion_version() == 1
+    assert place.registry.champions.current() == 1
 
 
 def test_a_worker_that_was_last_seen_long_ago_is_not_waited_for(place):
@@ -68,7 +68,7 @@ def test_a_promotion_waits_until_the_worker_answers_with_the_version(place):
 
     assert rollout.workers == 1
     assert rollout.seconds >= 0.4
-    assert [promotion.version for promotion in place.registry.history()] == [1, 2]
+    assert [promotion.version for promotion in place.registry.champions.history()] == [1, 2]
 
 
 def test_a_worker_that_does_not_follow_puts_the_pointer_back(place):
@@ -78,8 +78,8 @@ def test_a_worker_that_does_not_follow_puts_the_pointer_back(place):
     with pytest.raises(UserError, match="classifier:2 was not promoted, classifier:1 stays champion"):
         promote(place, 2, actor="ada", reason="better", wait_s=0.3)
 
-    assert place.registry.champion_version() == 1
-    assert [promotion.version for promotion in place.registry.history()] == [1, 2, 1]
+    assert place.registry.champions.current() == 1
+    assert [promotion.version for promotion in place.registry.champions.history()] == [1, 2, 1]
 
 
 def test_what_was_put_back_is_no_way_back(place):
@@ -96,18 +96,18 @@ def test_what_was_put_back_is_no_way_back(place):
 
 def test_a_later_choice_of_somebody_else_is_not_put_back(place):
     promote(place, 1, actor="ada", reason="first")
-    stale = place.registry.promote(2, actor="ada", reason="better")
-    place.registry.promote(1, actor="bob", reason="no, this one")
+    stale = place.registry.champions.promote(2, actor="ada", reason="better")
+    place.registry.champions.promote(1, actor="bob", reason="no, this one")
 
-    assert place.registry.put_back(stale, actor="kedge", reason="nobody took it") is None
-    assert [promotion.version for promotion in place.registry.history()] == [1, 2, 1]
+    assert place.registry.champions.put_back(stale, actor="kedge", reason="nobody took it") is None
+    assert [promotion.version for promotion in place.registry.champions.history()] == [1, 2, 1]
 
 
 def test_a_version_that_is_not_there_moves_nothing(place):
     with pytest.raises(UserError, match=r"classifier has no version 7; there are: 1, 2\."):
         promote(place, 7, actor="ada", reason="oops")
 
-    assert place.registry.champion_version() is None
+    assert place.registry.champions.current() is None
 
 
 def test_rolling_back_returns_to_the_champion_before(place):
@@ -116,6 +116,6 @@ def test_rolling_back_returns_to_the_champion_before(place):
 
     roll_back(place, actor="ada", reason="not so good after all")
 
-    assert place.registry.champion_version() == 1
+    assert place.registry.champions.current() == 1
     states = {version.version: version.state for version in place.registry.versions()}
     assert states == {1: "champion", 2: "retired"}

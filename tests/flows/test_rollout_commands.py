@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -10,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from flows import cli, terminal, trials
+from flows import trials
 from flows.promote import promote, roll_back
 from flows.workplace import open_workplace
 from infra import schema
@@ -38,21 +37,6 @@ def place(tmp_path):
     for sharpness in (4.0, 2.0):
         cards.version(sharpness=sharpness)
     return open_workplace(cards.settings.root)
-
-
-@pytest.fixture
-def kedge(capsys, monkeypatch):
-    """The command in the current folder: its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
 
 
 def report(place, version=1, *, seen_at=None, **trial):

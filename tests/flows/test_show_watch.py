@@ -8,12 +8,12 @@ from rich.console import Console
 from flows.show import show_seen
 from flows.watching import Seen
 from infra.clock import now
-from monitoring.evidence import DetectorEvidence
+from monitoring.evidence_records import DetectorEvidence
 from monitoring.policies.decide import decide
 from monitoring.policies.expression import parse
 from monitoring.policies.records import PolicyInput
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 
 NASTY = r"class=[/x] of \[red]"
 SEEN = Seen(

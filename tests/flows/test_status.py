@@ -24,7 +24,7 @@ def place(tmp_path) -> Workplace:
     for name in ("model.onnx", "model.safetensors", "artifact.json"):
         (folder / name).write_bytes(name.encode())
     opened.registry.register(folder, reason="first", parent_version=None)
-    opened.registry.promote(1, actor="test", reason="test")
+    opened.registry.champions.promote(1, actor="test", reason="test")
     return opened
 
 

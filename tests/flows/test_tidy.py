@@ -54,7 +54,7 @@ def champion_trained_on(place: Workplace, folder: Path, *each: Sent, snapshot: b
     for name in ("model.onnx", "model.safetensors", "artifact.json"):
         (candidate / name).write_bytes(b"x")
     version = place.registry.register(candidate, reason="first", parent_version=None, labels_until=now() - OLD)
-    place.registry.promote(version.version, actor="test", reason="test")
+    place.registry.champions.promote(version.version, actor="test", reason="test")
     job = queue_job(place.engine, "retrain", "drift")
     claim_job(place.engine, job.id)
     run = place.settings.storage.home / "runs" / job.id

@@ -2,12 +2,10 @@
 
 import json
 import re
-import sys
 
 import pytest
 from rich.console import Console
 
-from flows import cli, terminal
 from infra.database import open_database
 from infra.ledger import Ledger
 from infra.settings import load
@@ -16,19 +14,10 @@ from infra.tokens import NewToken, Token, digest, token_book, tokens
 
 
 @pytest.fixture
-def kedge(tmp_path, capsys, monkeypatch):
-    """Calls the command in a folder of its own: exit code, standard output, standard error."""
+def kedge(tmp_path, kedge, monkeypatch):
+    """The command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", Console(width=120))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+    return kedge
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import cli
 from flows.collecting.from_manifest import manifest_examples
 from flows.overrides import Overrides
 from flows.workplace import open_workplace
@@ -45,19 +44,11 @@ def kedge(folder, *arguments):
 
 
 @pytest.fixture
-def here(tmp_path, capsys, monkeypatch):
+def here(tmp_path, kedge, monkeypatch):
     """The command in this process, for what ends before anything is trained: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    call.folder = tmp_path
-    return call
+    kedge.folder = tmp_path
+    return kedge
 
 
 @pytest.mark.slow

@@ -1,11 +1,10 @@
 """A person's word through the command: what it takes, and what the person reads."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from flows import cli, terminal
 from flows.watching import watch_place
 from flows.workplace import open_workplace
 from monitoring import history
@@ -35,18 +34,9 @@ def station(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def watch(capsys, monkeypatch):
+def watch(kedge):
     """`kedge watch` in the current folder: its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", "watch", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+    return partial(kedge, "watch")
 
 
 def alarms(station):

@@ -10,8 +10,8 @@ from PIL import Image
 from models.artifact import Artifact, Lineage, Parity
 from models.evaluation import Judged
 from models.gate_records import PROMOTE, GateDecision
-from models.images import Preprocessing
 from models.mistakes import worst_mistakes
+from models.preprocessing import Preprocessing
 from models.runtime import softmax
 from models.scorecard import score
 from models.training.plan import TrainingPlan

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from models.images import ImageLimits, ImageRefused, Preprocessing, decode, decode_for, normalise, prepare, resize
+from models.images import ImageLimits, ImageRefused, decode
+from models.preprocessing import Preprocessing, decode_for, normalise, prepare, resize
 
 HALF = (0.5, 0.5, 0.5)
 LIMITS = ImageLimits()

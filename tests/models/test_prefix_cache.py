@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.images import Preprocessing, normalise
 from models.layer_groups import layer_groups
+from models.preprocessing import Preprocessing, normalise
 from models.training.freezing import set_mode, set_trainable, trainable_names
 from models.training.frozen.cached_prefix import CachedPrefix
 from models.training.frozen.pooled_features import head_features

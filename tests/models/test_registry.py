@@ -47,11 +47,11 @@ def register(registry, candidate):
 
 def promote(registry, *versions):
     for version in versions:
-        registry.promote(version, actor="ada", reason=f"promotes {version}")
+        registry.champions.promote(version, actor="ada", reason=f"promotes {version}")
 
 
 def rollback(registry):
-    return registry.rollback(actor="ada", reason="it disappoints")
+    return registry.champions.rollback(actor="ada", reason="it disappoints")
 
 
 def states(registry):
@@ -61,8 +61,8 @@ def states(registry):
 def test_a_new_registry_is_empty(registry):
     assert registry.versions() == ()
     assert registry.champion() is None
-    assert registry.champion_version() is None
-    assert registry.history() == ()
+    assert registry.champions.current() is None
+    assert registry.champions.history() == ()
 
 
 def test_a_registered_candidate_is_the_next_version_and_not_yet_champion(registry, candidate):
@@ -168,11 +168,11 @@ def test_an_unknown_version_is_named_with_those_that_exist(registry, register):
         registry.version(1)
     register(3)
     with pytest.raises(UserError) as after:
-        registry.promote(7, actor="ada", reason="a slip of the finger")
+        registry.champions.promote(7, actor="ada", reason="a slip of the finger")
 
     assert str(before.value) == "digits has no version 1; there are: none yet. `kedge models` lists them."
     assert str(after.value) == "digits has no version 7; there are: 1, 2, 3. `kedge models` lists them."
-    assert registry.history() == ()
+    assert registry.champions.history() == ()
 
 
 def test_promotion_makes_one_champion_and_retires_the_one_before(registry, register):
@@ -223,7 +223,7 @@ def test_going_back_always_comes_to_an_end(registry, register):
     register(3)
     promote(registry, 1, 2, 1, 3, 2)
 
-    for _ in registry.history():
+    for _ in registry.champions.history():
         try:
             rollback(registry)
         except UserError:
@@ -247,7 +247,7 @@ def test_the_history_has_every_change_in_order_without_a_gap(registry, register)
     rollback(registry)
     promote(registry, 3)
 
-    history = registry.history()
+    history = registry.champions.history()
 
     assert [(each.sequence, each.version, each.previous_version) for each in history] == [
         (1, 1, None), (2, 2, 1), (3, 1, None), (4, 3, 1),
@@ -280,7 +280,7 @@ def test_two_models_in_one_database_do_not_meet(registry, candidate, register):
 
     assert version.title == "birds:1"
     assert other.champion() is None
-    assert other.history() == ()
+    assert other.champions.history() == ()
 
 
 def test_a_fetched_version_is_byte_for_byte_what_was_registered(registry, candidate, tmp_path):

@@ -119,6 +119,6 @@ class Station:
             (candidate / file).write_bytes(f"{file} {version}".encode())
         registry = self.place.registry
         registry.register(candidate, reason="first", parent_version=None)
-        registry.promote(version, actor="test", reason="test")
+        registry.champions.promote(version, actor="test", reason="test")
         if profile is not None:
             save_profile(self.place.engine, self.place.objects, self.place.name, profile)

@@ -8,7 +8,7 @@ import numpy as np
 from models.prediction import Prediction
 from monitoring.blocks.cutting import Block
 from monitoring.blocks.rows import load_blocks
-from monitoring.evidence import BLOCKS, Detector
+from monitoring.evidence_records import BLOCKS, Detector
 from monitoring.watching.state import load_state
 from tests.monitoring.birds import Birds, Station
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitoring.blocks.distances import distances, origin_distances, reference_of
-from monitoring.evidence import BLOCK_DETECTORS
+from monitoring.evidence_records import BLOCK_DETECTORS
 from monitoring.watching.batch import Batch, batch_of
 from tests.monitoring.birds import BIRDS, EMBEDDING, Birds, bird_profile
 

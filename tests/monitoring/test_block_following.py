@@ -17,7 +17,8 @@ from monitoring.blocks.judging import BlockState, judge
 from monitoring.blocks.rescoring import unanswered
 from monitoring.blocks.rows import forget_in_blocks
 from monitoring.blocks.sample import BlockSample, sample_key
-from monitoring.evidence import EvidenceSettings, begin
+from monitoring.evidence import begin
+from monitoring.evidence_records import EvidenceSettings
 from monitoring.watch import tick
 from monitoring.watching.counting import count
 from monitoring.watching.gathering import gather

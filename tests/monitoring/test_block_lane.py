@@ -16,7 +16,8 @@ from monitoring.blocks.lane import (
     threshold,
     tie_break,
 )
-from monitoring.evidence import BLOCK_BETS, BLOCK_DETECTORS, BLOCKS, EvidenceSettings, Observation, begin, update
+from monitoring.evidence import begin, update
+from monitoring.evidence_records import BLOCK_BETS, BLOCK_DETECTORS, BLOCKS, EvidenceSettings, Observation
 
 DAY, HOUR = 86_400, 3_600
 RULES = rules_for(DAY, 14)

@@ -23,7 +23,7 @@ from models.gate_records import CheckRow, GateDecision, Objection
 from monitoring.console import views, words
 from monitoring.console.app import application
 from monitoring.console.rows import gather
-from monitoring.evidence import DetectorEvidence
+from monitoring.evidence_records import DetectorEvidence
 from monitoring.performance import Interval
 from monitoring.signals import Signal
 from monitoring.windows import SubgroupCount, WindowSummary

@@ -53,7 +53,7 @@ def made(registry, tmp_path):
             (folder / file).write_text(f"{file} of {job.id}")
         version = registry.register(folder, reason=reason, parent_version=None, gate=GATE, job_id=job.id).version
         Ledger(registry.engine).append("decisions", "gate", {"version": version, "outcome": "promote"})
-        registry.promote(version, actor="kedge retrain", reason=f"retrain for {reason}")
+        registry.champions.promote(version, actor="kedge retrain", reason=f"retrain for {reason}")
         finish_job(registry.engine, job.id, "done", outcome={"version": version, "promoted": True})
         return version
 
@@ -97,7 +97,7 @@ def test_the_line_of_champions_and_what_was_tried_is_beside_it(registry, client,
     made("train", "first")
     made("retrain", "harm")
     rollouts.start(registry.engine, "digits", "canary", 1, share=0.1, actor="ada", reason="is it?")
-    registry.rollback(actor="bob", reason="wrong on <hall 3>")
+    registry.champions.rollback(actor="bob", reason="wrong on <hall 3>")
 
     page = client.get("/decisions").text
 

@@ -2,18 +2,8 @@ import numpy as np
 import pytest
 
 from models.intervals import wilson
-from monitoring.evidence import (
-    CHANNELS,
-    GROSS,
-    HARM,
-    EvidenceSettings,
-    Observation,
-    begin,
-    block_lane,
-    describe,
-    update,
-    update_all,
-)
+from monitoring.evidence import begin, block_lane, describe, update, update_all
+from monitoring.evidence_records import CHANNELS, GROSS, HARM, EvidenceSettings, Observation
 
 SETTINGS = EvidenceSettings()
 DAY = 200 * 90.0

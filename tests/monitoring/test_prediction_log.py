@@ -7,8 +7,11 @@ import pytest
 from infra.clock import new_id
 from infra.settings_sections import StorageSettings
 from models.prediction import Label, Prediction
-from monitoring.log.cursor import Cursor
+from monitoring.log.cursor import BEGINNING, Cursor
+from monitoring.log.rows import predictions_in
+from monitoring.log.stretch import answers, new_stretch
 from monitoring.prediction_log import PredictionLog, image_key
+from tests.monitoring.new_answers import new_answers, read_on
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -48,7 +51,7 @@ def ids(rows) -> list[str]:
 
 
 def test_an_empty_log_has_nothing_to_say(log):
-    assert log.new_predictions().rows == ()
+    assert new_answers(log) == []
     assert log.new_labels().rows == ()
     assert log.predictions_by_id(["x"]) == {}
     assert log.labelled().is_empty()
@@ -60,7 +63,7 @@ def test_a_prediction_comes_back_as_it_went_in(log):
     sent = prediction("a")
 
     log.append_predictions("s-0", 1, [(1, sent)])
-    (found,) = log.new_predictions().rows
+    (found,) = new_answers(log)
 
     assert vars(found) | {"embedding": None} == vars(sent) | {"embedding": None}
     assert found.embedding.dtype == np.float32
@@ -69,27 +72,27 @@ def test_a_prediction_comes_back_as_it_went_in(log):
 
 def test_only_what_lies_beyond_the_cursor_is_new(log):
     log.append_predictions("s-0", 1, [(1, prediction("a")), (3, prediction("b"))])
-    first = log.new_predictions()
+    first, cursor = read_on(log, BEGINNING)
     log.append_predictions("s-0", 2, [(0, prediction("c"))])
     log.append_predictions("s-1", 1, [(0, prediction("d"))])
 
-    second = log.new_predictions(first.cursor)
+    second, end = read_on(log, cursor)
 
-    assert ids(first.rows) == ["a", "b"]
-    assert ids(second.rows) == ["c", "d"]
-    assert log.new_predictions(second.cursor).rows == ()
-    assert Cursor.from_json(second.cursor.to_json()) == second.cursor
+    assert ids(first) == ["a", "b"]
+    assert ids(second) == ["c", "d"]
+    assert new_answers(log, end) == []
+    assert Cursor.from_json(end.to_json()) == end
 
 
-def test_a_reader_may_take_only_the_beginning_of_a_slice(log):
+def test_a_reader_may_take_only_the_beginning_of_what_is_new(log):
     log.append_predictions("s-0", 1, [(n, prediction(f"a{n}", NOON + timedelta(seconds=2 * n))) for n in range(5)])
     log.append_predictions("s-1", 1, [(n, prediction(f"b{n}", NOON + timedelta(seconds=2 * n + 1))) for n in range(5)])
-    whole = log.new_predictions()
+    whole = new_stretch(log.predictions, BEGINNING, 100)
 
-    rest = log.new_predictions(whole.cursor_after(3))
+    rest = new_answers(log, BEGINNING.past(whole.index.head(3)))
 
-    assert ids(whole.rows) == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3", "a4", "b4"]
-    assert ids(rest.rows) == ids(whole.rows)[3:]
+    assert ids(new_answers(log)) == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3", "a4", "b4"]
+    assert ids(rest) == ids(new_answers(log))[3:]
 
 
 def test_memory_is_bounded_and_the_next_call_goes_on(log):
@@ -97,9 +100,8 @@ def test_memory_is_bounded_and_the_next_call_goes_on(log):
 
     found, cursor = [], Cursor()
     for _ in range(4):
-        piece = log.new_predictions(cursor, most_rows=3)
-        found.append(ids(piece.rows))
-        cursor = piece.cursor
+        piece, cursor = read_on(log, cursor, most_rows=3)
+        found.append(ids(piece))
 
     assert found == [["a0", "a1", "a2"], ["a3", "a4", "a5"], ["a6"], []]
 
@@ -109,18 +111,17 @@ def test_a_clock_that_jumps_back_hides_no_row_and_keeps_the_order(log):
     log.append_predictions("s-0", 1, [(n, prediction(f"a{n}", at)) for n, at in enumerate(times)])
     log.append_predictions("s-1", 1, [(0, prediction("b0", NOON + timedelta(hours=1)))])
 
-    assert ids(log.new_predictions().rows) == ["a0", "b0", "a1", "a2", "a3"]
+    assert ids(new_answers(log)) == ["a0", "b0", "a1", "a2", "a3"]
 
 
 def test_the_first_answer_to_an_id_is_the_one_that_counts(log):
     log.append_predictions("s-0", 1, [(0, prediction("a", label="cat"))])
     log.append_predictions("s-0", 2, [(0, prediction("a", NOON + timedelta(hours=1), label="dog", repeated=True))])
 
-    piece = log.new_predictions()
+    first = [row for frame in answers(log.predictions, 3) for row in predictions_in(frame)]
 
-    assert [(row.id, row.label) for row in piece.rows] == [("a", "cat")]
+    assert [(row.id, row.label) for row in first] == [("a", "cat")]
     assert log.predictions_by_id(["a", "nobody"])["a"].label == "cat"
-    assert log.new_predictions(piece.cursor).rows == ()
     assert log.count() == 2
 
 
@@ -169,10 +170,10 @@ def test_ids_that_carry_a_time_are_found_on_their_day_and_others_everywhere(log)
 def test_compaction_changes_no_answer(log):
     for segment in range(1, 6):
         log.append_predictions("s-0", segment, [(0, prediction(f"a{segment}", NOON + timedelta(seconds=segment)))])
-    cursor = log.new_predictions(most_rows=3).cursor
+    _, cursor = read_on(log, BEGINNING, most_rows=3)
 
     assert log.compact() == 4
-    assert ids(log.new_predictions(cursor).rows) == ["a4", "a5"]
+    assert ids(new_answers(log, cursor)) == ["a4", "a5"]
     assert not log.append_predictions("s-0", 5, [(0, prediction("a5"))])
 
 

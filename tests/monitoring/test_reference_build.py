@@ -7,7 +7,7 @@ from PIL import Image
 from infra.errors import UserError
 from models.examples import Example
 from models.gate_records import Answers
-from models.images import decode_for
+from models.preprocessing import decode_for
 from models.runtime import Runtime
 from monitoring.image_stats import sample_of, statistics_of_all
 from monitoring.reference.build import build, distorted, judged_errors

@@ -13,7 +13,7 @@ from monitoring.backtesting.replayed_model import first_model, judge_rows, retra
 from monitoring.backtesting.scores import compared
 from monitoring.backtesting.stream import JUDGE, TRAIN, UNLABELLED
 from monitoring.backtesting.trigger import Said
-from monitoring.evidence import EvidenceSettings
+from monitoring.evidence_records import EvidenceSettings
 from monitoring.policies.expression import parse
 from monitoring.policies.rules import PolicyRules
 from tests.benchmarks.decisions_worlds import Change, quarter

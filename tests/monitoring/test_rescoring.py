@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from infra.clock import new_id
-from models.images import decode_for, normalise, resize
 from models.prediction import Prediction
+from models.preprocessing import decode_for, normalise, resize
 from models.runtime import Runtime
 from monitoring.blocks import following as block_following
 from monitoring.image_stats import sample_of, statistics_of_all
@@ -37,7 +37,7 @@ class Cards:
         folder = write_candidate(self.tmp / f"cards-{version}", sharpness=sharpness)
         place = self.station.place
         place.registry.register(folder, reason="test", parent_version=None)
-        place.registry.promote(version, actor="test", reason="test")
+        place.registry.champions.promote(version, actor="test", reason="test")
         self.runtime, self.version = Runtime.open(folder), version
         save_profile(place.engine, place.objects, place.name, replace(profile_of(self.runtime, 250), version=version))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitoring.evidence import CHANNELS
+from monitoring.evidence_records import CHANNELS
 from monitoring.reference.profile import ReferenceProfile
 from monitoring.signals import atypical, drift_report
 from monitoring.watching.batch import batch_of

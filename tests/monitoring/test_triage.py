@@ -2,11 +2,12 @@ import json
 from dataclasses import replace
 
 from monitoring.blocks.distance_from_origin import DistanceFromOrigin
-from monitoring.evidence import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
+from monitoring.evidence_records import BLOCKS, GROSS, HARM, DetectorEvidence, Evidence
 from monitoring.identification import LABEL, NONE, ShiftReport
 from monitoring.incoming.faults import Look
 from monitoring.incoming.volume import ArrivalReport
-from monitoring.triage import LabelsSoFar, Situation, TriageRules, decide
+from monitoring.triage import decide
+from monitoring.triage_records import LabelsSoFar, Situation, TriageRules
 
 RULES = TriageRules()
 CHANGED = DetectorEvidence(GROSS, "embedding", 6.0, 5.5, 300, 0.6, 0.2, 209)

@@ -29,6 +29,7 @@ from monitoring.watching.gathering import gather
 from monitoring.watching.state import MOST_RECENT, Recent, WatchState
 from monitoring.window_columns import rounding, time_span
 from tests.monitoring.birds import BIRDS, EMBEDDING, bird_profile
+from tests.monitoring.new_answers import new_answers
 
 LOOK_AT = datetime(2026, 11, 21, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent.parent
@@ -182,7 +183,7 @@ def test_a_reduced_pair_says_what_the_full_one_says(birds, reference, open_stati
 
     rounded = reduced.profile.batch
     like_the_log = replace(reference.batch, statistics=rounded.statistics, probabilities=rounded.probabilities)
-    plain = batch_of(station.place.log.new_predictions().rows, len(BIRDS), EMBEDDING)
+    plain = batch_of(new_answers(station.place.log), len(BIRDS), EMBEDDING)
     full = drift_report(replace(reference, batch=like_the_log), plain)
     small = drift_report(reduced.profile, reduced.batch(frame))
 

@@ -6,31 +6,26 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from infra.database import open_database
-from infra.files import sha256_of
 from infra.objects import open_objects
 from infra.settings import Settings, load
 from infra.workers import live_workers
-from models.artifact import Artifact, Lineage, Parity, write_artifact
-from models.golden import golden_of
-from models.images import Preprocessing
 from models.prediction import Label, Prediction
 from models.registry import Registry
-from models.runtime import Graph, Runtime
 from service import commands
 from service.records import decode_label, decode_prediction
 from service.segments import LABEL, OPEN, PREDICTION, SEALED, frames_of
+from tests.hand_made import keep_artifact
 
 CLASSES = ("dark", "light", "red")
 SIZE = 16
@@ -75,28 +70,7 @@ def write_candidate(folder: Path, *, sharpness: float = 8.0, ballast_mb: int = 0
             numpy_helper.from_array(noise.T.copy(), "narrow"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.save(model, folder / "model.onnx")
-    (folder / "model.safetensors").write_bytes(sharpness.hex().encode())
-    artifact = Artifact(
-        name="cards",
-        classes=CLASSES,
-        preprocessing=Preprocessing(SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        temperature=1.0,
-        embedding_size=3,
-        backbone="none",
-        options={},
-        onnx_sha256=sha256_of(folder / "model.onnx"),
-        onnx_bytes=(folder / "model.onnx").stat().st_size,
-        weights_sha256=sha256_of(folder / "model.safetensors"),
-        licence="none",
-        lineage=Lineage(None, "test", "", "2026-11-20T00:00:00+00:00", 0, "scratch"),
-        parity=Parity(0.0, 0.0, same_answers=True, batches=(1, 7, 64)),
-    )
-    golden = golden_of(Runtime(artifact, Graph.open(folder / "model.onnx")))
-    write_artifact(replace(artifact, golden=golden), folder)
-    return folder
+    return keep_artifact(folder, graph, sharpness.hex(), CLASSES, SIZE)
 
 
 @dataclass
@@ -129,7 +103,7 @@ class Place:
     def champion(self, **options: Any) -> int:
         """Register and promote one more version."""
         version = self.version(**options)
-        self.registry.promote(version, actor="test", reason="test")
+        self.registry.champions.promote(version, actor="test", reason="test")
         return version
 
     def start(self, child: commands.Child) -> "subprocess.Popen[bytes]":

@@ -39,7 +39,7 @@ def opened(monkeypatch):
 
 
 def promote(place, live, version):
-    place.registry.promote(version, actor="test", reason="test")
+    place.registry.champions.promote(version, actor="test", reason="test")
     live.look()
 
 
@@ -49,7 +49,7 @@ def test_going_back_to_the_champion_before_loads_nothing(place, live, opened):
     for version in (1, 2, 3):
         promote(place, live, version)
 
-    place.registry.rollback(actor="test", reason="worse")
+    place.registry.champions.rollback(actor="test", reason="worse")
     live.look()
 
     assert opened == ["1", "2", "3"]

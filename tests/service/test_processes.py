@@ -108,11 +108,11 @@ def test_a_bare_project_lives_refuses_clearly_and_serves_once_a_champion_is_ther
 def test_the_champion_changes_under_load_without_a_failed_request(place):
     for sharpness in (8.0, 6.0, 4.0):
         place.version(sharpness=sharpness)
-    place.registry.promote(1, actor="test", reason="first")
+    place.registry.champions.promote(1, actor="test", reason="first")
     place.serve()
     traffic = Traffic(place)
     for version in (2, 3, 1, 2, 1, 3, 2, 1, 3, 1):
-        place.registry.promote(version, actor="test", reason="swap")
+        place.registry.champions.promote(version, actor="test", reason="swap")
         wait_for(lambda version=version: [seen for seen, _ in workers(place)] == [version] * 2, place.output)
     traffic.stop()
 
@@ -129,13 +129,13 @@ def test_a_corrupt_artifact_is_refused_the_old_model_stays_and_the_reason_is_tol
     key = f"models/cards/{bad}/model.onnx"
     whole = stored.get(key)
     stored.put(key, whole[:-1] + b"x")
-    place.registry.promote(bad, actor="test", reason="unlucky")
+    place.registry.champions.promote(bad, actor="test", reason="unlucky")
 
     wait_for(lambda: all(error for _, error in workers(place)), place.output)
     told = httpx.get(f"{place.url}/v1/model").json()
     with Client(place.url) as client:
         answered_by = client.predict(LIGHT).version
-    place.registry.rollback(actor="test", reason="corrupt")
+    place.registry.champions.rollback(actor="test", reason="corrupt")
     wait_for(lambda: workers(place) == [(1, None)] * 2, place.output)
 
     assert (told["version"], answered_by) == (1, 1)

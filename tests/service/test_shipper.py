@@ -56,7 +56,7 @@ def spool(place: Place):
 
 
 def in_the_log(shipper: Shipper) -> Counter[str]:
-    return Counter(row.id for row in shipper.log.new_predictions().rows)
+    return Counter(row.id for row in shipper.log.recent(shipper.log.count()))
 
 
 def files(place: Place, suffix: str) -> list[str]:

@@ -1,51 +1,30 @@
 """Real camera images: digits of gas, water and power meters; then LCD displays, which show other glyphs altogether."""
 
 import csv
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from scipy.sparse.csgraph import connected_components
 
 from models.intervals import wilson
+from tests.meters import PROJECT, WHOLE, looks, place, split_of
 
 _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 _DATA, _WEIGHTS = _SHARED / "meter_digits", _SHARED / "weights" / "mobilenetv2_100.keras_in1k.safetensors"
-_WHOLE = {"", "0", "1", "2"}  # how far the digit has rolled on: these are whole ones
 _LCD = {"lcd", "lcd2"}
 
-_SETTINGS = f"""
-[project]
-name = "meters"
-[data]
-manifest = "manifest.csv"
-subgroups = ["medium"]
-source = "device"
-group = "session"
-[model]
-backbone = "mobilenetv2_100"
-options = {{ pad_type = "same" }}
-weights = "{_WEIGHTS}"
-licence = "apache-2.0"
-image_size = 64
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
-threads = 1
-learning_rate = 0.008
-most_epochs_per_stage = 6
-patience_epochs = 6
+_SETTINGS = (
+    PROJECT.format(weights=_WEIGHTS)
+    + """threads = 1
 budget_minutes = 6
 [monitor]
 every_s = 10
 feedback_is_random = true
 """
+)
 
 
 @pytest.mark.real_data
@@ -92,39 +71,27 @@ def _whole_digits(folder: Path) -> list[dict[str, str]]:
     with zipfile.ZipFile(_DATA / "images.zip") as archive:
         archive.extractall(folder / "images")
     with (_DATA / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["tenth"] in _WHOLE]
+        rows = [row for row in csv.DictReader(file) if row["tenth"] in WHOLE]
     for row in rows:
         row["image"] = f"images/{row['image']}"
         # Frames that follow each other show the same digit of the same meter: they must share one role.
         row["session"] = f"{row['device']} {row['captured_on']} {row['label']}"
     lcd = [row for row in rows if row["device"] in _LCD]
     # Of the displays there are too few for that; they are grouped by what looks alike.
-    for row, look in zip(lcd, _looks([folder / row["image"] for row in lcd]), strict=True):
+    for row, look in zip(lcd, looks([folder / row["image"] for row in lcd]), strict=True):
         row["session"] = f"lcd look {look}"
     return rows
 
 
-def _looks(images: list[Path]) -> list[int]:
-    """One number for all images that are nearly the same, also by way of others: correlation above 0.95."""
-    small = [np.asarray(Image.open(image).convert("L").resize((16, 24)), dtype=float).ravel() for image in images]
-    centred = np.array([(one - one.mean()) / (one.std() + 1e-6) for one in small])
-    alike = centred @ centred.T / centred.shape[1] > 0.95
-    return [int(look) for look in connected_components(alike)[1]]
-
-
 def _split(rows: list[dict[str, str]], share: float) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """By session, so that near-copies of what trains are never sent."""
-    first = [row for row in rows if _place(row["session"]) < share]
-    return first, sorted((row for row in rows if row not in first), key=lambda row: _place(row["image"]))
+    first = [row for row in rows if place(row["session"]) < share]
+    return first, sorted((row for row in rows if row not in first), key=lambda row: place(row["image"]))
 
 
 def _mixed(first: list[dict[str, str]], second: list[dict[str, str]]) -> list[dict[str, str]]:
     """LCD displays among the meters, three windows in all; a third of it LCD."""
-    return sorted([*first, *second[: 600 - len(first)]], key=lambda row: _place(row["image"]))
-
-
-def _place(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+    return sorted([*first, *second[: 600 - len(first)]], key=lambda row: place(row["image"]))
 
 
 def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
@@ -132,13 +99,7 @@ def _write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
         columns = ["image", "label", "split", "medium", "device", "session"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({**row, "split": _split_of(row["session"])} for row in rows)
-
-
-def _split_of(session: str) -> str:
-    """Given, not left to the project's secret key: with few sessions a class, some keys leave a role without images."""
-    place = _place(f"split of {session}")
-    return "train" if place < 0.70 else "select" if place < 0.85 else "judge"
+        writer.writerows({**row, "split": split_of(row["session"])} for row in rows)
 
 
 def _send(project: Any, rows: list[dict[str, str]]) -> list[dict[str, str]]:

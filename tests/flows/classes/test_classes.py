@@ -28,25 +28,24 @@ from models.training.plan import read_plan
 from monitoring.prediction_log import image_key
 from monitoring.watch import WatchPlace, tick
 from tests.flows.gating.opinions import TWO, card, cards, open_project, reader, registered
+from tests.flows.tiny_network import TINY_NETWORK
 
 TELLER = Logged(logging.getLogger(__name__))
-SETTINGS = """
+SETTINGS = (
+    """
 [data]
 manifest = "manifest.csv"
 near_duplicate_distance = 0
-[model]
-backbone = "test_resnet"
-weights = "none"
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
+"""
+    + TINY_NETWORK
+    + """[train]
 threads = 1
 most_epochs_per_stage = 8
 patience_epochs = 4
 [monitor]
 feedback_is_random = true
 """
+)
 
 
 def write_manifest(folder, images: int = 120) -> None:
@@ -170,7 +169,7 @@ def test_a_champion_learns_a_class_more_serves_it_and_is_watched(place):
     assert runtime.artifact.classes[1] == "grey"
 
     # Whatever the gate made of sixty images: a person promotes it, and traffic of both heads lies in the log.
-    place.registry.promote(version.version, actor="ada", reason="test")
+    place.registry.champions.promote(version.version, actor="ada", reason="test")
     watch = WatchPlace(place.settings, place.engine, place.objects, place.registry, place.log)
     at = now()
     rows = [Prediction(

@@ -44,7 +44,7 @@ def test_a_drill_proves_the_way_back_and_the_project_notices_nothing(tmp_path):
     assert "since its promotion" in done.acts[1].words
     (row,) = place.ledger.rows("drills")
     assert (row.kind, row.facts["acts"][1]["bad_answers"]) == ("drill passed", done.acts[1].bad_answers)
-    assert [promotion.version for promotion in place.registry.history()] == [1]
+    assert [promotion.version for promotion in place.registry.champions.history()] == [1]
     assert not (place.settings.storage.home / "drill").exists()
     left = [one.pid for one in psutil.process_iter(["cwd"]) if str(tmp_path) in (one.info["cwd"] or "")]
     assert not left, "nothing of it runs on"

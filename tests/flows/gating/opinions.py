@@ -7,23 +7,17 @@ is right where red says the truth.
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from flows.collecting.snapshot import Snapshot
 from flows.workplace import Workplace, open_workplace
-from infra.files import sha256_of
-from models.artifact import Artifact, Lineage, Parity, write_artifact
 from models.examples import Example
-from models.golden import golden_of
-from models.images import Preprocessing
 from models.registry import ModelVersion
-from models.runtime import Graph, Runtime
+from tests.hand_made import keep_artifact
 
 TWO, THREE = ("dark", "light"), ("dark", "grey", "light")
 _LEVELS = {"dark": 0, "grey": 128, "light": 255}
@@ -51,28 +45,7 @@ def reader(folder: Path, channel: int, classes: Sequence[str] = TWO, mark: float
         ],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.save(model, folder / "model.onnx")
-    (folder / "model.safetensors").write_bytes(f"channel {channel}, {mark}".encode())
-    artifact = Artifact(
-        name="cards",
-        classes=tuple(classes),
-        preprocessing=Preprocessing(_SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        temperature=1.0,
-        embedding_size=3,
-        backbone="none",
-        options={},
-        onnx_sha256=sha256_of(folder / "model.onnx"),
-        onnx_bytes=(folder / "model.onnx").stat().st_size,
-        weights_sha256=sha256_of(folder / "model.safetensors"),
-        licence="none",
-        lineage=Lineage(None, "test", "", "2026-11-20T00:00:00+00:00", 0, "scratch"),
-        parity=Parity(0.0, 0.0, same_answers=True, batches=(1, 7, 64)),
-    )
-    golden = golden_of(Runtime(artifact, Graph.open(folder / "model.onnx")))
-    write_artifact(replace(artifact, golden=golden), folder)
-    return folder
+    return keep_artifact(folder, graph, f"channel {channel}, {mark}", classes, _SIZE)
 
 
 def card(opinions: Sequence[str], number: int = 0) -> bytes:
@@ -116,5 +89,5 @@ def open_project(folder: Path, settings: str = "") -> Workplace:
 def registered(place: Workplace, candidate: Path, *, promoted: bool = True, **facts: object) -> ModelVersion:
     version = place.registry.register(candidate, reason="test", parent_version=None, **facts)  # type: ignore[arg-type]
     if promoted:
-        place.registry.promote(version.version, actor="test", reason="test")
+        place.registry.champions.promote(version.version, actor="test", reason="test")
     return place.registry.version(version.version)

@@ -129,9 +129,9 @@ def test_where_the_settings_know_no_shadow_it_waits_without_one_and_is_champion_
     done(place)
 
     assert waited == ("waiting", ())
-    assert place.registry.champion_version() == 2
+    assert place.registry.champions.current() == 2
     assert newest(place).stage == "probation"
-    assert "judged once more, the gate lets it through" in place.registry.history()[-1].reason
+    assert "judged once more, the gate lets it through" in place.registry.champions.history()[-1].reason
 
 
 def test_one_that_proves_worse_is_refused_and_its_shadow_ends(place, tmp_path):

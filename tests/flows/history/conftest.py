@@ -1,8 +1,5 @@
-import sys
-
 import pytest
 
-from flows import cli, terminal
 from flows.workplace import Workplace
 from infra.jobs import claim_job, finish_job, note_run_dir, queue_job
 from tests.flows.remembered import project
@@ -14,19 +11,10 @@ def place(tmp_path) -> Workplace:
 
 
 @pytest.fixture
-def kedge(place, capsys, monkeypatch):
-    """The command in the project's folder: its exit code, standard output and standard error."""
+def kedge(place, kedge, monkeypatch):
+    """The command in the project's folder."""
     monkeypatch.chdir(place.settings.root)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
+    return kedge
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ ARTIFACT = json.dumps(
 def champion(place, make):
     """Version 1, made by a first training and promoted."""
     made = make("train", "first", **{"artifact.json": ARTIFACT})
-    place.registry.promote(1, actor="kedge train", reason="first model")
+    place.registry.champions.promote(1, actor="kedge train", reason="first model")
     return made
 
 
@@ -121,7 +121,7 @@ def test_a_canarys_answer_is_told_as_such(place, champion, make):
 
 def test_an_answer_of_a_worker_that_had_not_changed_yet_is_told_as_such(place, champion, make):
     make()
-    place.registry.promote(2, actor="ada", reason="better")
+    place.registry.champions.promote(2, actor="ada", reason="better")
     shipped(place, sent(), at=now() + timedelta(seconds=1))
 
     answer = explain_prediction(place, "id-1").answer

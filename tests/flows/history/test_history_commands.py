@@ -25,12 +25,12 @@ def test_before_the_first_champion_there_is_nothing_and_a_way_on(kedge):
 
 def test_every_champion_is_shown_with_who_moved_it_why_and_what_was_tried_beside_it(kedge, place, make):
     make("train", "first")
-    place.registry.promote(1, actor="kedge train", reason="first model")
+    place.registry.champions.promote(1, actor="kedge train", reason="first model")
     make()
     rollouts.start(place.engine, place.settings.project.name, "canary", 2, share=0.1, actor="ada", reason="new camera")
     rollouts.end(place.engine, place.settings.project.name, "canary", actor="ada", reason="enough")
-    place.registry.promote(2, actor="ada", reason="it [clearly] wins")
-    place.registry.rollback(actor="bob", reason="wrong on hall 3")
+    place.registry.champions.promote(2, actor="ada", reason="it [clearly] wins")
+    place.registry.champions.rollback(actor="bob", reason="wrong on hall 3")
 
     code, out, _ = kedge("models", "history")
 
@@ -49,7 +49,7 @@ def test_as_json_each_reign_ends_where_the_next_begins(kedge, place, make):
     make("train", "first")
     make()
     for version in (1, 2, 1):
-        place.registry.promote(version, actor="ada", reason="by hand")
+        place.registry.champions.promote(version, actor="ada", reason="by hand")
 
     line = json.loads(kedge("models", "history", "--json")[1])
 

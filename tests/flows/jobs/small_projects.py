@@ -12,19 +12,17 @@ import numpy as np
 from PIL import Image
 
 from flows.workplace import open_workplace
+from tests.flows.tiny_network import TINY_NETWORK
 
 ROOT = Path(__file__).parents[3]
-TOML = """
+TOML = (
+    """
 [data]
 manifest = "manifest.csv"
 subgroups = ["camera"]
-[model]
-backbone = "test_resnet"
-weights = "none"
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-[train]
+"""
+    + TINY_NETWORK
+    + """[train]
 threads = 1
 most_epochs_per_stage = {epochs}
 patience_epochs = {epochs}
@@ -41,6 +39,7 @@ regimes = false
 shadow_predictions = 0
 canary_predictions = 0
 """
+)
 _ROLES = ("train", "train", "train", "select", "judge")
 
 # Does a job, and is killed by its own hand right after the named deed: `module:function` or `module:Class.method`.

@@ -1,11 +1,9 @@
 """`kedge jobs`, `show` and `cancel` over real rows."""
 
 import json
-import sys
 
 import pytest
 
-from flows import cli, terminal
 from flows.jobs.cancel import cancel_job, cancel_of_run
 from flows.workplace import open_workplace
 from infra.errors import UserError
@@ -17,21 +15,6 @@ from infra.jobs import claim_job, find_job, finish_job, note_run_dir, queue_job
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return open_workplace(tmp_path)
-
-
-@pytest.fixture
-def kedge(capsys, monkeypatch):
-    """The command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
 
 
 def closed(place, state, **facts):

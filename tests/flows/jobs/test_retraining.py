@@ -48,7 +48,7 @@ def test_a_job_that_dies_at_every_turn_registers_one_version_and_promotes_it_onc
     first.communicate(timeout=PATIENCE_S)
     second = worker(project, job.id, "models.rollout_runs:begin")
     second.communicate(timeout=PATIENCE_S)
-    third = worker(project, job.id, "models.registry:Registry.promote_over")
+    third = worker(project, job.id, "models.champions:Champions.promote_over")
     third.communicate(timeout=PATIENCE_S)
     fourth = worker(project, job.id)
     told, complaint = fourth.communicate(timeout=PATIENCE_S)
@@ -59,7 +59,7 @@ def test_a_job_that_dies_at_every_turn_registers_one_version_and_promotes_it_onc
     assert (done.state, done.outcome["version"], done.outcome["promoted"]) == ("done", 2, True), told
     assert done.attempts == 4
     assert [version.version for version in place.registry.versions()] == [1, 2]
-    assert [move.version for move in place.registry.history()] == [1, 2]
+    assert [move.version for move in place.registry.champions.history()] == [1, 2]
     assert len(rollout_runs.runs(place.engine, "classifier")) == 1
     ledger = [row.kind for row in place.ledger.rows("jobs") if row.facts["job"] == job.id]
     assert ledger == ["asked", "released", "released", "released", "done"]

@@ -44,7 +44,7 @@ def on_trial(place):
 
 
 def champions(place):
-    return [promotion.version for promotion in place.registry.history()]
+    return [promotion.version for promotion in place.registry.champions.history()]
 
 
 def to_probation(place, answers):
@@ -105,7 +105,7 @@ def test_with_neither_shadow_nor_canary_the_version_is_champion_at_once(tmp_path
 
     assert (run.stage, run.promoted, again.promoted) == ("probation", True, True)
     assert champions(place) == [CHAMPION, CANDIDATE]
-    assert place.registry.history()[-1].reason.startswith("retrain for harm")
+    assert place.registry.champions.history()[-1].reason.startswith("retrain for harm")
 
 
 def test_a_first_champion_needs_nobody_to_be_compared_with(tmp_path):
@@ -203,7 +203,7 @@ def test_a_champion_that_disappoints_on_probation_is_sent_back_and_marked(tmp_pa
     assert (run.stage, run.promoted, champions(place)) == ("rolled_back", False, [CHAMPION, CANDIDATE, CHAMPION])
     assert "since its promotion 100.0% of the labelled answers were wrong" in run.words
     assert place.registry.version(CANDIDATE).state == "disappointed"
-    assert place.registry.history()[-1].actor == "kedge rollout"
+    assert place.registry.champions.history()[-1].actor == "kedge rollout"
 
 
 def test_what_was_sent_back_goes_out_again_only_where_a_person_says_so(tmp_path):

@@ -1,11 +1,9 @@
 """`kedge rollout` and its parts, as a person calls them."""
 
 import json
-import sys
 
 import pytest
 
-from flows import cli, terminal
 from flows.rollout.act import advance_rollouts
 from models import rollouts
 from tests.flows.rollout.answered import CANDIDATE, Answers, cards
@@ -16,21 +14,6 @@ def place(tmp_path, monkeypatch):
     made = cards(tmp_path, "shadow_predictions = 20\ncanary_predictions = 20\ncanary_share = 0.5\n")
     monkeypatch.chdir(made.settings.root)
     return made
-
-
-@pytest.fixture
-def kedge(capsys, monkeypatch):
-    """The command in the current folder: its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kedge", *arguments])
-        monkeypatch.setattr(terminal, "out", cli.Console(width=200))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return call
 
 
 def test_where_nothing_is_on_its_way_it_says_what_would_be(place, kedge):

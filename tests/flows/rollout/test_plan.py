@@ -5,19 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from flows.rollout.plan import (
-    END,
-    MOVE,
-    PROMOTE,
-    REFUSAL_PATIENCE,
-    WAIT,
-    Observed,
-    advance,
-    after_promotion,
-    first_stage,
-    heard,
-    rules_of,
-)
+from flows.rollout.plan import REFUSAL_PATIENCE, advance, after_promotion, first_stage, heard
+from flows.rollout.records import END, MOVE, PROMOTE, WAIT, Observed, rules_of
 from infra.clock import now
 from infra.settings_sections import RolloutSettings
 from models.rollout_runs import (

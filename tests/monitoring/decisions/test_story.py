@@ -52,7 +52,7 @@ def first_model(registry, register):
     job = queue_job(registry.engine, "train", "first")
     claim_job(registry.engine, job.id)
     version = register(job)
-    registry.promote(version, actor="kedge train", reason="first model")
+    registry.champions.promote(version, actor="kedge train", reason="first model")
     finish_job(registry.engine, job.id, "done", outcome={"version": version, "promoted": True})
     return job
 
@@ -91,7 +91,7 @@ def test_a_retrain_is_told_from_its_trigger_to_its_promotion_with_proofs(registr
     first_model(registry, register)
     job = retrain(registry)
     version = register(job)
-    registry.promote(version, actor="kedge retrain", reason="retrain for harm")
+    registry.champions.promote(version, actor="kedge retrain", reason="retrain for harm")
     finish(registry, job, version)
 
     newest, oldest = told(registry)
@@ -144,7 +144,7 @@ def test_an_undecided_candidate_is_told_with_what_it_waits_for_and_its_second_re
     waits = told(registry)[0]
     judging = queue_job(registry.engine, "judge", "second reading", {"version": version, "rollout": run.sequence})
     finish_job(registry.engine, judging.id, "done", outcome={"version": version, "promoted": True})
-    registry.promote(version, actor="kedge rollout", reason="retrain for harm")
+    registry.champions.promote(version, actor="kedge rollout", reason="retrain for harm")
     newest, oldest = told(registry)
 
     assert (waits.title, waits.tone) == ("Retrain for harm: version 2 waits for labels", "active")
@@ -173,8 +173,8 @@ def test_a_version_that_was_sent_back_is_told_as_such_and_not_twice(registry, re
     first_model(registry, register)
     job = retrain(registry)
     version = register(job)
-    registry.promote(version, actor="kedge retrain", reason="retrain for harm")
-    registry.rollback(actor="bob", reason="wrong on hall 3")
+    registry.champions.promote(version, actor="kedge retrain", reason="retrain for harm")
+    registry.champions.rollback(actor="bob", reason="wrong on hall 3")
     finish(registry, job, version)
 
     newest, _ = told(registry)
@@ -187,29 +187,29 @@ def test_what_a_person_does_later_is_a_story_of_its_own(registry, register):
     first_model(registry, register)
     job = retrain(registry)
     version = register(job)
-    registry.promote(version, actor="kedge retrain", reason="retrain for harm")
+    registry.champions.promote(version, actor="kedge retrain", reason="retrain for harm")
     finish(registry, job, version)
-    registry.promote(1, actor="ada", reason="the old one was better")
-    registry.promote(version, actor="ada", reason="or was it?")
+    registry.champions.promote(1, actor="ada", reason="the old one was better")
+    registry.champions.promote(version, actor="ada", reason="or was it?")
 
     titles = [story.title for story in told(registry)]
 
     assert titles[:2] == ["Version 2 promoted by ada", "Version 1 promoted by ada"]
     moves = [each for story in told(registry) for each in story.steps if each.part in ("promotion", "afterwards")]
-    assert len(moves) == len(registry.history())
+    assert len(moves) == len(registry.champions.history())
 
 
 def test_an_earlier_version_that_fits_again_is_the_story_of_the_job_that_found_it(registry, register):
     first_model(registry, register)
     job = retrain(registry)
     version = register(job)
-    registry.promote(version, actor="kedge retrain", reason="retrain for harm")
+    registry.champions.promote(version, actor="kedge retrain", reason="retrain for harm")
     finish(registry, job, version)
     again = queue_job(registry.engine, "retrain", "harm")
     claim_job(registry.engine, again.id)
     facts = {"job": again.id, "version": 1, "outcome": "promote", "words": "Version 1 fits. It passed the gate."}
     Ledger(registry.engine).append("decisions", "regimes", facts)
-    registry.promote(1, actor="kedge retrain", reason="version 1 fits again")
+    registry.champions.promote(1, actor="kedge retrain", reason="version 1 fits again")
     finish(registry, again, 1, words="re-promoted version 1 instead of training")
 
     newest = told(registry)[0]
@@ -290,7 +290,7 @@ def test_a_request_that_was_declined_is_told(registry, register):
 def test_what_is_missing_is_said_to_be_missing(registry, register):
     job = retrain(registry)
     version = register(job)
-    registry.promote(version, actor="kedge retrain", reason="retrain for harm")
+    registry.champions.promote(version, actor="kedge retrain", reason="retrain for harm")
     finish(registry, job, version)
     with writing(registry.engine) as connection:
         connection.execute(sa.delete(schema.ledger))

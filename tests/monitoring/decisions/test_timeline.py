@@ -43,7 +43,7 @@ def register(registry, tmp_path):
 
 
 def promote(registry, version, reason="better"):
-    return registry.promote(version, actor="ada", reason=reason)
+    return registry.champions.promote(version, actor="ada", reason=reason)
 
 
 def told(registry):
@@ -67,7 +67,7 @@ def test_each_reign_ends_where_the_next_begins_and_says_who_moved_it_and_why(reg
     register(2, gate={"outcome": "promote", "relief": False})
     promote(registry, 1, "first")
     promote(registry, 2, "retrain for harm")
-    registry.rollback(actor="bob", reason="wrong on hall 3")
+    registry.champions.rollback(actor="bob", reason="wrong on hall 3")
 
     first, second, third = told(registry).reigns
 
@@ -96,9 +96,9 @@ def test_whatever_is_done_to_the_pointer_the_line_has_no_gap(registry, register,
             if kind == "promote":
                 last = promote(registry, chance.randint(1, 4), f"step {step}")
             elif kind == "rollback":
-                last = registry.rollback(actor="bob", reason="it disappoints")
+                last = registry.champions.rollback(actor="bob", reason="it disappoints")
             elif kind == "put back":
-                last = registry.put_back(last, actor="kedge", reason="a worker refused it") or last
+                last = registry.champions.put_back(last, actor="kedge", reason="a worker refused it") or last
             elif kind == "canary":
                 rollouts.start(
                     registry.engine, "digits", "canary", chance.randint(1, 4), share=0.1, actor="ada", reason="try"
@@ -116,7 +116,7 @@ def test_whatever_is_done_to_the_pointer_the_line_has_no_gap(registry, register,
     assert [one.version for one in line.reigns] == expected
     assert all(before.until == after.since for before, after in pairwise(line.reigns))
     assert line.reigns[-1].until is None
-    assert line.reigns[-1].version == registry.champion_version()
+    assert line.reigns[-1].version == registry.champions.current()
     assert all(len(one.proofs) == 1 for one in line.reigns)
     started = [row for row in Ledger(registry.engine).rows("models") if row.kind == "canary started"]
     trials = [trial for one in line.reigns for trial in one.trials]

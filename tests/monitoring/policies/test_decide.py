@@ -20,7 +20,7 @@ from monitoring.policies.records import (
     WaitingCandidate,
 )
 from monitoring.policies.rules import PolicyRules
-from monitoring.triage import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN, LabelsSoFar
+from monitoring.triage_records import FIX_INPUT, LABEL_FIRST, NOTHING, RETRAIN, LabelsSoFar
 
 AT = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 ENOUGH = LabelsSoFar(fresh=150, in_region=60, by_class={"crow": 90, "duck": 60})

@@ -9,7 +9,7 @@ from infra import schema
 from infra.clock import now
 from infra.database import writing
 from monitoring.policies.measuring import estimates_of, measured_accuracy, predictions_per_day, shown_classes
-from monitoring.triage import LabelsSoFar
+from monitoring.triage_records import LabelsSoFar
 from tests.monitoring.birds import BIRDS, Birds
 
 

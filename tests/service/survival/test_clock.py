@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log.cursor import Cursor
+from monitoring.log.cursor import BEGINNING
 from monitoring.prediction_log import PredictionLog
 from service import commands
 from service.client import Client, Feedback
+from tests.monitoring.new_answers import read_on
 from tests.service.cards import Place, picture, wait_for
 from tests.service.survival.traffic import Traffic, check_the_books
 
@@ -87,8 +88,8 @@ def test_the_clock_jumps_back_by_a_day_under_load_and_every_row_and_every_order_
 def read_in_pieces(log: PredictionLog) -> Counter[str]:
     """Every id as a reader meets it that comes again and again and takes what is new."""
     seen: Counter[str] = Counter()
-    cursor = Cursor()
-    while (piece := log.new_predictions(cursor, most_rows=37)).rows:
-        seen.update(row.id for row in piece.rows)
-        cursor = piece.cursor
+    rows, cursor = read_on(log, BEGINNING, most_rows=37)
+    while rows:
+        seen.update(row.id for row in rows if not row.repeated)
+        rows, cursor = read_on(log, cursor, most_rows=37)
     return seen
