@@ -115,11 +115,13 @@ class Step:
 
     Attributes:
         words: Why, as a sentence without its end.
+        overtaken: For an end: only because another version came first, and for nothing that was seen of this one.
     """
 
     deed: str
     stage: str
     words: str
+    overtaken: bool = False
 
 
 def rules_of(settings: RolloutSettings) -> RolloutRules:
@@ -214,8 +216,13 @@ def _pointer_moved(run: RolloutRun, observed: Observed, rules: RolloutRules) -> 
     if observed.champion == run.version:
         return _after_promotion(f"promoted by hand during its {run.stage} ({observed.champion_words})", rules)
     if observed.champion != run.champion_version:
-        return Step(END, STOPPED, f"version {observed.champion} became champion meanwhile: {observed.champion_words}")
+        return _overtaken(observed)
     return None
+
+
+def _overtaken(observed: Observed) -> Step:
+    words = f"version {observed.champion} became champion meanwhile: {observed.champion_words}"
+    return Step(END, STOPPED, words, overtaken=True)
 
 
 def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
@@ -324,7 +331,7 @@ def _promoting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step
     if observed.was_promoted:
         return Step(END, STOPPED, f"its promotion did not last: {observed.champion_words}")
     if observed.champion != run.champion_version:
-        return Step(END, STOPPED, f"version {observed.champion} became champion meanwhile: {observed.champion_words}")
+        return _overtaken(observed)
     return Step(PROMOTE, PROMOTING, run.words)
 
 
