@@ -6,11 +6,11 @@ from flows.candidate import FIRST, Order, Outcome, make_candidate
 from flows.collecting.preparing import is_as_begun
 from flows.data import check_data
 from flows.jobs.attempts import attempted
+from flows.jobs.releasing import release_dead
 from flows.promote import promote
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
-from infra.job_claims import release_abandoned
 from infra.job_keeping import Keeper, Stopped
 from infra.jobs import Job, claim_job, finish_job, note_run_dir, queue_job
 from models.gate_records import PROMOTE
@@ -27,7 +27,7 @@ def train(place: Workplace, teller: Teller) -> Outcome:
     # Every image now, judge images too: one that cannot be read would otherwise stop the work at its end.
     for remark in check_data(place, teller).remarks:
         teller.say(f"Note: {remark}.")
-    release_abandoned(place.engine)
+    release_dead(place.settings, place.engine)
     reason = "first" if place.registry.champion_version() is None else "manual"
     job = queue_job(place.engine, FIRST, reason)
     claimed = claim_job(place.engine, job.id) if job.kind == FIRST else None

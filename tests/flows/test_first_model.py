@@ -6,7 +6,7 @@ from flows import first_model
 from flows.collecting.preparing import prepared
 from flows.orders import FIRST, Order
 from infra.job_claims import hand_back
-from infra.jobs import claim_job, find_job, open_jobs, queue_job
+from infra.jobs import claim_job, find_job, jobs, open_jobs, queue_job
 from tests.flows.card_project import KNOWS, Heard, project
 from tests.service.cards import write_candidate
 
@@ -42,13 +42,7 @@ def goes_on_with(place, monkeypatch):
     heard = Heard()
     with pytest.raises(Begun):
         first_model.train(place, heard)
-    return max(job.id for job in first_model_jobs(place)), heard.words
-
-
-def first_model_jobs(place):
-    from infra.jobs import jobs
-
-    return jobs(place.engine)
+    return jobs(place.engine, last=1)[0].id, heard.words
 
 
 def test_with_the_same_images_and_settings_the_job_goes_on(place, broken_off, monkeypatch):
@@ -67,11 +61,8 @@ def test_with_other_images_it_is_closed_and_its_unwatchable_version_is_refused(p
 
     assert job != broken_off.id
     old = find_job(place.engine, broken_off.id)
-    assert (old.state, old.error) == (
-        "cancelled",
-        "broken off after version 1 was registered; images or settings have changed since, so that it cannot be "
-        "completed and is refused",
-    )
+    why = "broken off after version 1 was registered; images or settings have changed since"
+    assert (old.state, old.error) == ("cancelled", f"{why}, so that it cannot be completed and is refused")
     assert f"Job {old.id} was {old.error}. Training begins anew." in said
     assert place.registry.version(1).state == "refused"
     row = place.ledger.rows("models")[-1]

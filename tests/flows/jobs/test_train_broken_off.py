@@ -16,7 +16,7 @@ from tests.flows.jobs.small_projects import environment, kedge, make_project, pl
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300
 
-# Dies by its own hand right after the named deed: "models.registry Registry.register" or "flows.candidate write_profile".
+# Dies by its own hand right after the named deed, as in "models.registry Registry.register".
 TRAIN = """
 import importlib, logging, os, sys
 from pathlib import Path
