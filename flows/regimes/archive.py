@@ -89,14 +89,14 @@ def fitting_version(place: Workplace, snapshot: Snapshot, champion: ModelVersion
 
 def archived(place: Workplace, champion: ModelVersion) -> Archive:
     """The versions that may be tried, and those that may return only where a person says so."""
-    name = place.registry.name
-    away = {champion.version, *(one.version for one in rollouts.running(place.engine, name))}
+    on_trial = rollouts.running(place.engine, place.registry.name)
+    away = {champion.version, *(one.version for one in on_trial)}
     mine = [
         version
         for version in reversed(place.registry.versions())
         if version.state in _STATES and version.version not in away
     ]
-    against = sent_back(place.engine, name)
+    against = sent_back(place.registry)
     left_out = {one.version: against.get(one.version, one.state) for one in mine if _did_not_stay(one, against)}
     return Archive(tuple(one for one in mine if one.version not in left_out)[:MOST_TRIED], left_out)
 
