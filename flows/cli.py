@@ -31,7 +31,7 @@ from flows.classes import commands_classes
 from flows.gating import commands_gate
 from flows.history import commands_history, commands_ledger
 from flows.terminal import Json
-from infra.errors import UserError
+from infra.errors import Interrupted, UserError
 
 app = typer.Typer(
     name="kedge",
@@ -85,6 +85,10 @@ def main() -> None:
             # Typer itself takes Ctrl-C, and hands its code back.
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
+    except Interrupted as stop:
+        words = f"[yellow]Stopped.[/] {terminal.escaped(str(stop))}"
+        Console(stderr=True).print(words, highlight=False, soft_wrap=True)
+        sys.exit(stop.exit_code)
     except UserError as error:
         # Soft: a path that is broken into two lines can be neither clicked nor copied.
         Console(stderr=True).print(

@@ -64,5 +64,5 @@ def cancel(job_id: _Id) -> None:
     from infra.jobs import find_job
 
     place = terminal.place()
-    words = cancel_job(place.engine, find_job(place.engine, job_id), terminal.person())
+    words = cancel_job(place, find_job(place.engine, job_id), terminal.person())
     terminal.out.print(words, highlight=False, markup=False, soft_wrap=True)

@@ -11,9 +11,8 @@ import psutil
 import sqlalchemy as sa
 
 from flows.children import Child, Listener, Ready
-from infra import schema
-from infra.database import reading
 from infra.errors import UserError
+from infra.heartbeat import last_beat
 
 _ANSWER_S = 2.0
 _BAD_REQUEST = 400
@@ -52,7 +51,7 @@ async def is_well(ready: Ready, started_at: datetime, engine: sa.Engine) -> bool
     if ready.url:
         return await _answers(ready.url)
     if ready.heartbeat:
-        beat = await asyncio.to_thread(_last_beat, engine, ready.heartbeat)
+        beat = await asyncio.to_thread(last_beat, engine, ready.heartbeat)
         return beat is not None and beat >= started_at
     return True
 
@@ -63,13 +62,6 @@ async def _answers(url: str) -> bool:
             return (await client.get(url)).status_code < _BAD_REQUEST
         except httpx.HTTPError:
             return False
-
-
-def _last_beat(engine: sa.Engine, process: str) -> datetime | None:
-    beats = schema.heartbeats
-    with reading(engine) as connection:
-        at: datetime | None = connection.scalar(sa.select(beats.c.at).where(beats.c.process == process))
-    return at
 
 
 def _words(listener: Listener) -> str:

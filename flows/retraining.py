@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ from flows.candidate import ARCHIVED, CANDIDATE, DECLINED, FIRST, SUCCESSOR, Ord
 from flows.collecting.snapshot import kept_snapshot
 from flows.gating.second_reading import read_for_job
 from flows.jobs.attempts import attempted
+from flows.jobs.releasing import release_dead, what
 from flows.notify import notify
 from flows.rollout.begin import begin_rollout
 from flows.telling import Logged, Teller
 from flows.workplace import Workplace, open_workplace
-from infra.errors import UserError
-from infra.job_claims import release_abandoned
+from infra.clock import now
+from infra.errors import Interrupted, UserError
+from infra.heartbeat import last_beat
 from infra.job_keeping import Keeper, Stopped
-from infra.jobs import JUDGE, Job, claim_job, finish_job, note_run_dir, open_jobs, queue_job
+from infra.jobs import JUDGE, Job, claim_job, find_job, finish_job, note_run_dir, open_jobs, queue_job
 from infra.settings import Settings
 from models import rollout_runs
 from models.gate_needs import in_words, needs_of
@@ -24,6 +27,7 @@ from models.gate_records import GateDecision
 from models.rollout_runs import RolloutRun
 
 _log = logging.getLogger(__name__)
+_RUNNER_LIVES = timedelta(seconds=15)  # three of its heartbeats
 _NOT_TRAINED = GateDecision("undecided", relief=False, objections=(), checks=(), precisions=(), notes=())
 
 
@@ -54,7 +58,7 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
     thread, where the wish to cancel arrives.
     """
     place = open_workplace(settings.root)
-    release_abandoned(place.engine)
+    release_dead(place.settings, place.engine)
     wanted = job_id or queue_job(place.engine, SUCCESSOR, reason).id
     if any(job.id == wanted and job.kind == FIRST for job in open_jobs(place.engine)):
         return JobOutcome(wanted, "skipped", f"job {wanted} is a `kedge train`: that command goes on with it")
@@ -67,11 +71,10 @@ def run_job(settings: Settings, job_id: str | None, reason: str, teller: Teller 
         _log.warning("Job %s is %s: %s", job.id, stop.why, stop)
         return JobOutcome(job.id, stop.why, str(stop))
     except UserError as error:
-        what = "The second reading" if job.kind == JUDGE else f"Retraining for {job.reason}"
-        notify(settings, "retrain_failed", f"{what} failed: {error}", {"job": job.id})
+        notify(settings, "retrain_failed", f"{what(job)} failed: {error}", {"job": job.id})
         return JobOutcome(job.id, "failed", str(error))
     except Exception as error:
-        notify(settings, "retrain_failed", f"Retraining for {job.reason} failed: {error!r}", {"job": job.id})
+        notify(settings, "retrain_failed", f"{what(job)} failed: {error!r}", {"job": job.id})
         raise
     words = _words(outcome)
     notify(settings, "retrain_done", words, {"job": job.id, "version": str(outcome.version.version)})
@@ -86,6 +89,7 @@ def retrain_here(place: Workplace, reason: str, teller: Teller, *, forecast: boo
 
     Raises:
         UserError: there is no champion to start from, another job is open, training failed, or it was cancelled.
+        Interrupted: Ctrl-C; the message says who goes on with the job.
     """
     waiting = {one.id for one in open_jobs(place.engine)}
     job = claim_job(place.engine, queue_retrain(place, reason, forecast=forecast).id)
@@ -99,6 +103,21 @@ def retrain_here(place: Workplace, reason: str, teller: Teller, *, forecast: boo
         return _do(place, job, teller)
     except Stopped as stop:
         raise UserError(f"Job {job.id} is {stop.why}: {stop}.") from stop
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_left(place, job)) from stop
+
+
+def _left(place: Workplace, job: Job) -> str:
+    """What becomes of a job whose command was stopped by Ctrl-C."""
+    state = find_job(place.engine, job.id).state
+    if state != "queued":
+        return f"Job {job.id} is {state}; `kedge jobs show {job.id}` tells more."
+    ends = f"`kedge jobs cancel {job.id}` ends it."
+    beat = last_beat(place.engine, "runner")
+    if beat is not None and now() - beat < _RUNNER_LIVES:
+        return f"`kedge up` is running, and goes on with job {job.id} by itself with one of its next looks: {ends}"
+    on = "the same command goes on with it, and so does `kedge up` once that runs"
+    return f"Nothing is half-done. Job {job.id} waits: {on}; {ends}"
 
 
 def queue_retrain(place: Workplace, reason: str, *, forecast: bool | None = None) -> Job:
@@ -109,7 +128,7 @@ def queue_retrain(place: Workplace, reason: str, *, forecast: bool | None = None
         UserError: there is no champion to start from, or a candidate of before is being judged once more.
     """
     check_champion(place)
-    release_abandoned(place.engine)
+    release_dead(place.settings, place.engine)
     job = queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast))
     if job.kind == JUDGE:
         raise UserError(

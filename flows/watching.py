@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from flows.jobs.releasing import release_dead
 from flows.notify import notify
 from flows.rollout.act import advance_rollouts
 from flows.rollout.following import following
 from flows.summons import call_for_retrain
 from flows.workplace import Workplace, open_workplace
 from infra.clock import now
-from infra.job_claims import release_abandoned
 from infra.jobs import BY_RUNNER, open_jobs
 from infra.retrain_requests import RetrainRequest
 from infra.settings import Settings
@@ -83,7 +83,7 @@ def look(settings: Settings) -> Seen:
     """
     place = open_workplace(settings.root)
     try:
-        release_abandoned(place.engine)
+        release_dead(place.settings, place.engine)
         seen = _seen(tick(watch_place(place)))
         seen = replace(seen, rollouts=_roll_out(place))
         _tell(settings, seen)

@@ -5,12 +5,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from infra import schema
 from infra.clock import now
-from infra.database import writing
+from infra.database import reading, writing
 
 _log = logging.getLogger(__name__)
 _EVERY_S = 5.0
@@ -29,6 +30,14 @@ def beat_within(connection: sa.Connection, process: str) -> None:
     updated = connection.execute(table.update().where(table.c.process == process).values(**values))
     if updated.rowcount == 0:
         connection.execute(table.insert().values(process=process, **values))
+
+
+def last_beat(engine: sa.Engine, process: str) -> datetime | None:
+    """When `process` said it last; None before the first time."""
+    beats = schema.heartbeats
+    with reading(engine) as connection:
+        at: datetime | None = connection.scalar(sa.select(beats.c.at).where(beats.c.process == process))
+    return at
 
 
 @contextlib.contextmanager

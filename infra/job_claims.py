@@ -16,12 +16,13 @@ import sqlalchemy as sa
 from infra import schema
 from infra.clock import now
 from infra.database import reading, writing
-from infra.jobs import STREAM, Job, close_within, held, job_within
+from infra.jobs import MINUTES_BEFORE, RETRAIN, STREAM, TRAIN, Job, close_within, held, job_within, minutes_before
 from infra.ledger import append_within
 
 SILENT_S = 180.0
 FENCED_S = 150.0
 MOST_ATTEMPTS = 4  # the first, and three more
+_MINUTE = timedelta(minutes=1)
 _SAME_BIRTH_S = 2.0  # a process's start is told to a hundredth, but moves with the machine's clock
 
 
@@ -64,7 +65,7 @@ def hand_back(engine: sa.Engine, job: Job, why: str) -> bool:
         if mine.cancel_asked_at is not None:
             close_within(connection, job.id, "cancelled", error="cancelled while it ran")
         else:
-            _queue_again(connection, mine, why, attempts=max(0, (mine.attempts or 1) - 1))
+            _queue_again(connection, mine, why, max(0, (mine.attempts or 1) - 1), worked_until=now())
         return True
 
 
@@ -90,30 +91,43 @@ def release_abandoned(engine: sa.Engine, silent_s: float = SILENT_S) -> tuple[Jo
     Queue again what runs nowhere any more: its process is gone from this machine, or its machine has fallen silent.
 
     Without this a killed runner would leave its job open, and no other could ever start. A job whose end was asked
-    for is closed instead, and so is one whose processes have died as often as it may begin.
+    for is closed instead, as cancelled, and so is one whose processes have died as often as it may begin, as failed.
+
+    Returns:
+        What was released, as it stands now: each death is seen by one caller alone.
     """
     # Looked at and released in one transaction: between two, another process might release and claim it anew.
     with writing(engine) as connection:
         rows = connection.execute(sa.select(schema.jobs).where(schema.jobs.c.state == "running")).mappings().all()
         gone = [(job, why) for job in (Job(**row) for row in rows) if (why := _why_gone(job, silent_s, now()))]
-        return tuple(job for job, why in gone if _release(connection, job, why))
+        return tuple(_release(connection, job, why) for job, why in gone)
 
 
-def _release(connection: sa.Connection, job: Job, why: str) -> bool:
+def _release(connection: sa.Connection, job: Job, why: str) -> Job:
     attempts = job.attempts or 0
     if job.cancel_asked_at is not None:
         close_within(connection, job.id, "cancelled", error=f"cancelled; {why}")
     elif attempts >= MOST_ATTEMPTS:
         words = f"given up after {attempts} attempts, the last of which ended so: {why}. See its logs in {job.run_dir}"
-        close_within(connection, job.id, "failed", error=f"{words}; `kedge retrain` asks anew.")
+        anew = TRAIN if job.kind == TRAIN else RETRAIN
+        close_within(connection, job.id, "failed", error=f"{words}; `kedge {anew}` asks anew.")
     else:
-        _queue_again(connection, job, why, attempts)
-        return True
-    return False
+        # Whoever finds it may come hours later: it worked until its last sign of life.
+        _queue_again(connection, job, why, attempts, worked_until=job.beat_at or job.started_at)
+    return job_within(connection, job.id)
 
 
-def _queue_again(connection: sa.Connection, job: Job, why: str, attempts: int) -> None:
-    values = {"state": "queued", "started_at": None, "claim": None, "beat_at": None, "attempts": attempts}
+def _queue_again(connection: sa.Connection, job: Job, why: str, attempts: int, worked_until: datetime | None) -> None:
+    began = job.started_at or worked_until
+    worked = timedelta(0) if began is None or worked_until is None else max(timedelta(0), worked_until - began)
+    values = {
+        "state": "queued",
+        "started_at": None,
+        "claim": None,
+        "beat_at": None,
+        "attempts": attempts,
+        "evidence": {**(job.evidence or {}), MINUTES_BEFORE: minutes_before(job.evidence) + worked / _MINUTE},
+    }
     connection.execute(schema.jobs.update().where(schema.jobs.c.id == job.id).values(**values))
     append_within(connection, STREAM, "released", {"job": job.id, "why": why})
 

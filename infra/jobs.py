@@ -25,6 +25,7 @@ OPEN = ("queued", "running")
 TRAIN, RETRAIN, JUDGE = "train", "retrain", "judge"
 BY_RUNNER = (RETRAIN, JUDGE)  # what the runner of `kedge up` takes; a `kedge train` goes on with its own command
 STREAM = "jobs"  # of the ledger
+MINUTES_BEFORE = "minutes_before"  # of `Job.evidence`
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Job:
         kind: "train" (from the manifest), "retrain" (old and newly labelled images) or "judge" (nothing is trained: the
             gate reads for a candidate that waited for labels).
         reason: Why it was asked for: "drift", "harm", "schedule", "manual" or a person's words.
-        evidence: What the watcher saw, as JSON; and, once claimed, `claimed_by`: host, pid and when that was born.
+        evidence: What the watcher saw, as JSON; and, once claimed, `claimed_by`: host, pid and when that was born; and,
+            once queued again, `minutes_before`.
+        started_at: When it was claimed last; what it took before that is in `minutes_before`.
         outcome: What came of it, as JSON: at least `version` and `promoted` when it is done.
         claim: Token of who runs it now; a later claimant has another one, and the earlier one's writes count no more.
         beat_at: The claimant's last sign of life.
@@ -186,6 +189,11 @@ def open_jobs(engine: sa.Engine) -> tuple[Job, ...]:
     query = sa.select(schema.jobs).where(schema.jobs.c.state.in_(OPEN)).order_by(schema.jobs.c.created_at)
     with reading(engine) as connection:
         return tuple(Job(**row) for row in connection.execute(query).mappings())
+
+
+def minutes_before(evidence: Mapping[str, Any] | None) -> float:
+    """How many minutes a job was worked on before it was queued again last, by all who had it until then."""
+    return float((evidence or {}).get(MINUTES_BEFORE, 0.0))
 
 
 def held(identifier: str, claim: str | None) -> sa.ColumnElement[bool]:

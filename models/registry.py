@@ -17,6 +17,7 @@ from infra.ledger import append_within
 from infra.objects import ObjectMissing, ObjectStore
 from models.champions import Champions, no_such_version
 
+REGISTERED = "registered"
 # The state of a candidate that the gate can neither pass nor reject yet: labels that would decide are asked for.
 WAITING = "waiting"
 # A page as it is, or made once the version's number is known.
@@ -170,13 +171,11 @@ class Registry:
 
     def end_waiting(self, version: int, *, actor: str, reason: str) -> bool:
         """Refuse a version that waits for labels; False, and nothing changes, where it does not wait any more."""
-        table = schema.model_versions
-        mine = (table.c.name == self.name) & (table.c.version == version) & (table.c.state == WAITING)
-        with writing(self.engine) as connection:
-            if connection.execute(table.update().where(mine).values(state="refused")).rowcount == 0:
-                return False
-            append_within(connection, "models", "given up", {"version": version, "reason": reason}, actor)
-            return True
+        return self._refuse(version, WAITING, "given up", actor, reason)
+
+    def withdraw(self, version: int, *, actor: str, reason: str) -> bool:
+        """Refuse a version that is registered and nothing more; False, and nothing changes, where it is not."""
+        return self._refuse(version, REGISTERED, "withdrawn", actor, reason)
 
     def fetch(self, version: int, folder: Path, *, with_weights: bool = False) -> Path:
         """
@@ -206,6 +205,15 @@ class Registry:
                 f"{wanted.onnx_sha256[:12]}… expected). Restore it, or `kedge rollback`."
             )
         return target
+
+    def _refuse(self, version: int, state: str, kind: str, actor: str, reason: str) -> bool:
+        table = schema.model_versions
+        mine = (table.c.name == self.name) & (table.c.version == version) & (table.c.state == state)
+        with writing(self.engine) as connection:
+            if connection.execute(table.update().where(mine).values(state="refused")).rowcount == 0:
+                return False
+            append_within(connection, "models", kind, {"version": version, "reason": reason}, actor)
+            return True
 
     def _take_number(self) -> int:
         """The next version's number, for this caller alone: two that register at once never share a folder."""

@@ -37,6 +37,7 @@ class RunFacts:
             count; "" = not yet.
         closing: The end that was decided and whose deeds may still be under way; "" = none.
         refused_at: Since when a serving worker says that it refuses the version, as ISO 8601; "" = none does.
+        overtaken: Whether it ended only because another version came first: nothing spoke against it.
         reading: Id of the job that judges it once more, after it has waited for labels; "" = none was asked for.
         seen: What the newest look found, as JSON, for people.
     """
@@ -49,6 +50,7 @@ class RunFacts:
     counted_from: str = ""
     closing: str = ""
     refused_at: str = ""
+    overtaken: bool = False
     reading: str = ""
     seen: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,7 +119,7 @@ def begin(
         for other in _open_within(connection, name):
             if other.stage in (WAITING, SHADOW, CANARY) and not other.facts.closing:
                 overtaken = f"overtaken by version {version}, whose rollout began"
-                _write(connection, closing(other, STOPPED, overtaken), "closing")
+                _write(connection, closing(other, STOPPED, overtaken, overtaken=True), "closing")
         newest = connection.execute(sa.select(sa.func.max(_table.c.sequence)).where(_table.c.name == name)).scalar()
         at = now()
         run = RolloutRun(
@@ -149,9 +151,9 @@ def stands_within(connection: sa.Connection, run: RolloutRun) -> bool:
     return present is not None and (present.stage, present.facts.steps) == (run.stage, run.facts.steps)
 
 
-def closing(run: RolloutRun, end: str, words: str) -> RolloutRun:
+def closing(run: RolloutRun, end: str, words: str, *, overtaken: bool = False) -> RolloutRun:
     """The run once its end is decided: what has to be done for it is done next, and only then is it over."""
-    return replace(run, words=words, facts=replace(run.facts, closing=end))
+    return replace(run, words=words, facts=replace(run.facts, closing=end, overtaken=overtaken))
 
 
 def runs(engine: sa.Engine, name: str, last: int | None = None) -> tuple[RolloutRun, ...]:

@@ -68,7 +68,7 @@ HAND_THE_ENGINE_ON = (
     "service/retraining.py",
     "service/shipper.py",
     "flows/jobs/attempts.py",
-    "flows/jobs/cancel.py",
+    "flows/jobs/releasing.py",
     "flows/serving_place.py",
     "flows/supervisor.py",
     "flows/workplace.py",

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from flows.classes.quarantine import ClassCount, class_counts
+from flows.jobs.releasing import release_dead
 from flows.retraining import JobOutcome, check_champion, run_job
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
-from infra.job_claims import release_abandoned
 from infra.jobs import Job, open_jobs, queue_job
 
 REASON = "classes"
@@ -34,7 +34,7 @@ def queue_wider(place: Workplace, names: Sequence[str], actor: str) -> Job:
     """
     check_champion(place)
     _check(names, class_counts(place))
-    release_abandoned(place.engine)
+    release_dead(place.settings, place.engine)
     before = {job.id for job in open_jobs(place.engine)}
     job = queue_job(place.engine, "retrain", REASON, {"classes": sorted(names), "forecast": False})
     if job.id in before or job.reason != REASON:

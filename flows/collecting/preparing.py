@@ -42,8 +42,7 @@ def prepared(place: Workplace, order: Order, champion: ModelVersion | None, tell
         plan = replace(plan, classes=classes)
         start = folder / "model.safetensors"
     else:
-        snapshot = first_snapshot(place)
-        plan = first_plan(place.settings, snapshot.classes, order.reason, _image_size(place, snapshot, teller))
+        snapshot, plan = _first(place, order, teller)
         start = None
         if kept == snapshot and read_plan(order.run_dir) == plan:
             teller.say(f"Going on in {order.run_dir}: data and settings are the same.")
@@ -55,6 +54,23 @@ def prepared(place: Workplace, order: Order, champion: ModelVersion | None, tell
     for remark in snapshot.remarks:
         teller.warn(f"{remark}.")
     return snapshot
+
+
+def is_as_begun(place: Workplace, order: Order, teller: Teller) -> bool:
+    """
+    Whether a training from the manifest that was broken off would begin with the same images and settings again.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    kept = kept_snapshot(order.run_dir)
+    return kept is not None and (kept, read_plan(order.run_dir)) == _first(place, order, teller)
+
+
+def _first(place: Workplace, order: Order, teller: Teller) -> tuple[Snapshot, TrainingPlan]:
+    snapshot = first_snapshot(place)
+    size = _image_size(place, snapshot, teller)
+    return snapshot, first_plan(place.settings, snapshot.classes, order.reason, size)
 
 
 def _image_size(place: Workplace, snapshot: Snapshot, teller: Teller) -> int:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from flows.jobs.releasing import release_dead
 from flows.summons import call_for_retrain
 from infra.database import open_database
-from infra.job_claims import release_abandoned
 from infra.jobs import BY_RUNNER, Job, open_jobs
 from infra.settings import Settings
 
@@ -13,7 +13,7 @@ def call_for_the_dead(settings: Settings) -> tuple[str, ...]:
     """Call for those alone whose process died; one that was stopped in good order has been stopped for a reason."""
     engine = open_database(settings.storage.database)
     try:
-        return _call(settings, release_abandoned(engine))
+        return _call(settings, release_dead(settings, engine))
     finally:
         engine.dispose()
 
@@ -22,7 +22,7 @@ def call_for_all(settings: Settings) -> tuple[str, ...]:
     """Call for every one that waits."""
     engine = open_database(settings.storage.database)
     try:
-        release_abandoned(engine)
+        release_dead(settings, engine)
         return _call(settings, [job for job in open_jobs(engine) if job.state == "queued"])
     finally:
         engine.dispose()

@@ -70,7 +70,7 @@ def _ask(
         "version": None if fit.version is None else fit.version.version,
         "outcome": None if decision is None else decision.outcome,
         "gate": None if decision is None else json.loads(json.dumps(decision.to_json())),
-        "words": _words(fit, decision),
+        "words": f"{_words(fit, decision)} {fit.left_out}".rstrip(),
     }
     place.ledger.append("decisions", "regimes", _facts(document, fit, job))
     return document

@@ -92,7 +92,7 @@ def _written(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> R
     """The next stage, or the decision to end."""
     facts = replace(run.facts, seen=observe.shown(seen))
     if step.deed == END:
-        decided = closing(replace(run, facts=facts), step.stage, step.words)
+        decided = closing(replace(run, facts=facts), step.stage, step.words, overtaken=step.overtaken)
         return rollout_runs.move(place.engine, run, decided, "closing")
     assert step.deed == MOVE, step.deed
     return _moved(place, replace(run, facts=facts), step)

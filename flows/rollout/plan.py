@@ -103,8 +103,13 @@ def _pointer_moved(run: RolloutRun, observed: Observed, rules: RolloutRules) -> 
     if observed.champion == run.version:
         return _after_promotion(f"promoted by hand during its {run.stage} ({observed.champion_words})", rules)
     if observed.champion != run.champion_version:
-        return Step(END, STOPPED, f"version {observed.champion} became champion meanwhile: {observed.champion_words}")
+        return _overtaken(observed)
     return None
+
+
+def _overtaken(observed: Observed) -> Step:
+    words = f"version {observed.champion} became champion meanwhile: {observed.champion_words}"
+    return Step(END, STOPPED, words, overtaken=True)
 
 
 def _on_trial(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
@@ -173,7 +178,7 @@ def _promoting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step
     if observed.was_promoted:
         return Step(END, STOPPED, f"its promotion did not last: {observed.champion_words}")
     if observed.champion != run.champion_version:
-        return Step(END, STOPPED, f"version {observed.champion} became champion meanwhile: {observed.champion_words}")
+        return _overtaken(observed)
     return Step(PROMOTE, PROMOTING, run.words)
 
 

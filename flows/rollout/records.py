@@ -83,11 +83,13 @@ class Step:
 
     Attributes:
         words: Why, as a sentence without its end.
+        overtaken: For an end: only because another version came first, and for nothing that was seen of this one.
     """
 
     deed: str
     stage: str
     words: str
+    overtaken: bool = False
 
 
 def rules_of(settings: RolloutSettings) -> RolloutRules:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
-from infra.jobs import JUDGE, OPEN, RETRAIN, TRAIN, broken_off_train
+from infra.jobs import JUDGE, OPEN, RETRAIN, TRAIN, broken_off_train, minutes_before
 from models.rollout_runs import EXPIRED, PROBATION, ROLLED_BACK, STOPPED, WAITING
 from monitoring.policies.records import Audited, Behind, JobsSoFar, WaitingCandidate
 
@@ -113,17 +113,23 @@ def _waiting(connection: sa.Connection, name: str) -> WaitingCandidate | None:
 
 
 def _counts(row: sa.RowMapping, at: datetime) -> bool:
-    tried = row["state"] not in _UNTRIED or (row["state"] == "cancelled" and row["started_at"] is not None)
+    tried = row["state"] not in _UNTRIED or (row["state"] == "cancelled" and _was_begun(row))
     return bool(row["kind"] == RETRAIN and row["created_at"] >= at - _WEEK and tried)
 
 
 def _ran(row: sa.RowMapping) -> bool:
-    return bool(row["kind"] != JUDGE and row["started_at"] is not None and row["finished_at"] is not None)
+    return bool(row["kind"] != JUDGE and _was_begun(row) and row["finished_at"] is not None)
+
+
+def _was_begun(row: sa.RowMapping) -> bool:
+    # One that ended while it waited to be gone on with has no start any more.
+    return row["started_at"] is not None or minutes_before(row["evidence"]) > 0
 
 
 def _minutes(row: sa.RowMapping) -> float:
-    took: timedelta = row["finished_at"] - row["started_at"]
-    return max(0.0, took / timedelta(minutes=1))
+    """What it took in all, by whoever had it."""
+    last = timedelta(0) if row["started_at"] is None else row["finished_at"] - row["started_at"]
+    return minutes_before(row["evidence"]) + max(0.0, last / timedelta(minutes=1))
 
 
 def _usual(connection: sa.Connection) -> Sequence[float]:
@@ -131,7 +137,9 @@ def _usual(connection: sa.Connection) -> Sequence[float]:
     jobs = schema.jobs
     for kind in (RETRAIN, TRAIN):
         done = (jobs.c.kind == kind) & jobs.c.state.in_(_FINISHED) & jobs.c.started_at.is_not(None)
-        query = sa.select(jobs.c.started_at, jobs.c.finished_at).where(done, jobs.c.finished_at.is_not(None))
+        query = sa.select(jobs.c.started_at, jobs.c.finished_at, jobs.c.evidence).where(
+            done, jobs.c.finished_at.is_not(None)
+        )
         rows = connection.execute(query.order_by(jobs.c.finished_at.desc()).limit(_USUAL_OF)).mappings().all()
         if rows:
             return [_minutes(row) for row in rows]

@@ -128,7 +128,7 @@ def _started_and_cancelled(here: Stage) -> dict[str, Any]:
     assert flow is not None
     started_s, spent = trainer.create_time() - began, flow.cpu_times()
     asked = time.monotonic()
-    cancel_job(here.place.engine, here.now(job), "the benchmark", within_s=60.0)
+    cancel_job(here.place, here.now(job), "the benchmark", within_s=60.0)
     until(lambda: not trainer.is_running())
     cancelled_s = time.monotonic() - asked
     cpu_s = spent.user + spent.system

@@ -36,7 +36,7 @@ def test_a_cancelled_job_frees_the_processor_and_is_not_begun_again(here, way):
     if way == "Prefect":
         here.cancel_in_prefect(job)
     else:
-        assert "is cancelled after" in cancel_job(here.place.engine, here.now(job), "ada", within_s=60.0)
+        assert "is cancelled after" in cancel_job(here.place, here.now(job), "ada", within_s=60.0)
 
     until(lambda: not trainer.is_running() and here.now(job).state == "cancelled")
     # Two looks later nobody has taken it again.

@@ -21,7 +21,7 @@ from infra.job_claims import (
     release_abandoned,
     standing,
 )
-from infra.jobs import claim_job, find_job, finish_job, jobs, note_run_dir, open_jobs, queue_job
+from infra.jobs import claim_job, find_job, finish_job, jobs, minutes_before, note_run_dir, open_jobs, queue_job
 from infra.ledger import Ledger
 
 CLAIM = """
@@ -228,8 +228,9 @@ def test_a_job_whose_processes_keep_dying_is_given_up_and_says_so(engine):
         as_if_dead(engine, job)
         released = release_abandoned(engine)
 
-    assert released == ()
     given_up = jobs(engine)[0]
+    assert released == (given_up,)
+    assert release_abandoned(engine) == (), "whoever closed it has seen it, and nobody else does"
     assert (given_up.state, given_up.attempts) == ("failed", 4)
     assert given_up.error.startswith("given up after 4 attempts, the last of which ended so: another-machine has given")
 
@@ -242,6 +243,40 @@ def test_a_job_handed_back_in_good_order_waits_again_and_no_attempt_is_counted(e
     waiting = jobs(engine)[0]
     assert (waiting.state, waiting.attempts, waiting.claim) == ("queued", 0, None)
     assert claim_job(engine, job.id).attempts == 1
+
+
+def worked(engine, job, minutes, evidence=None):
+    """As if the job had been claimed so many minutes before its last sign of life, an hour ago."""
+    heard = now() - timedelta(hours=1)
+    with writing(engine) as connection:
+        times = {"started_at": heard - timedelta(minutes=minutes), "beat_at": heard}
+        facts = times if evidence is None else {**times, "evidence": evidence}
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == job.id).values(**facts))
+
+
+def test_the_minutes_of_every_attempt_before_are_remembered_up_to_its_last_sign_of_life(engine):
+    job = queue_job(engine, "retrain", "harm", {"lane": "gross"})
+    for minutes in (12, 30):
+        claimed = claim_job(engine, job.id)
+        elsewhere = {**claimed.evidence, "claimed_by": {"host": "another-machine", "pid": 1, "born": 1.0}}
+        worked(engine, claimed, minutes, elsewhere)
+        release_abandoned(engine)
+
+    (waiting,) = open_jobs(engine)
+    again = claim_job(engine, job.id)
+
+    assert (waiting.state, waiting.started_at, waiting.evidence["lane"]) == ("queued", None, "gross")
+    assert minutes_before(again.evidence) == pytest.approx(42.0)
+
+
+def test_the_minutes_before_an_orderly_stop_are_remembered_too(engine):
+    job = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    worked(engine, job, 12)
+
+    hand_back(engine, job, "its runner was stopped")
+
+    # The hour since the last sign of life was worked, too: its claimant is there to say so.
+    assert minutes_before(open_jobs(engine)[0].evidence) == pytest.approx(72.0, abs=1.0)
 
 
 def test_an_attempt_after_a_fault_is_counted_with_its_reason(engine):
@@ -276,7 +311,7 @@ def test_a_cancelled_job_whose_process_died_is_closed_and_not_begun_again(engine
     ask_cancel(engine, job, "ada")
     as_if_dead(engine, job)
 
-    assert release_abandoned(engine) == ()
+    assert [each.state for each in release_abandoned(engine)] == ["cancelled"]
     assert jobs(engine)[0].state == "cancelled"
 
 

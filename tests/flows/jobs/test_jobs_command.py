@@ -1,14 +1,21 @@
 """`kedge jobs`, `show` and `cancel` over real rows."""
 
 import json
+import os
+import signal
 
 import pytest
 
+from flows import retraining
 from flows.jobs.cancel import cancel_job, cancel_of_run
 from flows.workplace import open_workplace
 from infra.errors import UserError
-from infra.job_claims import begin_again
-from infra.jobs import claim_job, find_job, finish_job, note_run_dir, queue_job
+from infra.heartbeat import beat
+from infra.job_claims import begin_again, hand_back
+from infra.jobs import claim_job, find_job, finish_job, note_run_dir, open_jobs, queue_job
+from models import rollout_runs
+from models.rollout_runs import RunFacts
+from tests.service.cards import write_candidate
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_who_does_not_answer_a_wish_to_cancel_is_named(place):
     job = claim_job(place.engine, queue_job(place.engine, "retrain", "harm").id)
 
     with pytest.raises(UserError, match="has not answered within 0 s"):
-        cancel_job(place.engine, job, "ada", within_s=0.1)
+        cancel_job(place, job, "ada", within_s=0.1)
 
     assert find_job(place.engine, job.id).cancel_asked_at is not None
 
@@ -109,3 +116,75 @@ def test_a_run_that_is_cancelled_in_prefect_takes_its_job_along(place):
 
     ended = find_job(place.engine, job.id)
     assert (ended.state, ended.error) == ("cancelled", "cancelled by Prefect")
+
+
+def sent_out(place, job, stage):
+    """As if the job had begun the rollout of version 3, which has come to this stage."""
+    return rollout_runs.begin(
+        place.engine, place.registry.name, 3, champion_version=2, stage=stage, reason="retrain for harm",
+        job_id=job.id, facts=RunFacts(), words="begun",
+    )  # fmt: skip
+
+
+GOES_ON = "Its training was done, and the rollout of classifier:3 goes on without it ({}): `kedge rollout stop` ends it"
+BACK = "`kedge rollback` returns to the champion before."
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("shadow", GOES_ON.format("shadow") + "."),
+        ("promoting", f"{GOES_ON.format('promoting')}, and once it is champion {BACK}"),
+        ("probation", f"Its training was done, and classifier:3 is champion: {BACK}"),
+    ],
+)
+def test_of_a_job_that_sends_out_what_it_made_it_is_said_what_goes_on_and_what_ends_that(place, stage, words):
+    running = claim_job(place.engine, queue_job(place.engine, "retrain", "harm").id)
+    sent_out(place, running, stage)
+
+    with pytest.raises(UserError) as too_late:
+        cancel_job(place, running, "ada", within_s=0.1)
+    assert str(too_late.value) == (
+        f"Job {running.id} was asked to stop too late: it is sending out what it made. {words}"
+    )
+
+    finish_job(place.engine, running.id, "done", claim=running.claim)
+    assert cancel_job(place, running, "ada") == f"Job {running.id} was over before it could be stopped: done. {words}"
+    with pytest.raises(UserError, match=r"There is nothing to cancel\. Its training was done"):
+        cancel_job(place, find_job(place.engine, running.id), "ada")
+
+
+def test_a_job_that_waits_to_be_gone_on_with_after_its_rollout_began_is_cancelled_and_the_rollout_is_not(place):
+    job = claim_job(place.engine, queue_job(place.engine, "retrain", "harm").id)
+    run = sent_out(place, job, "canary")
+    hand_back(place.engine, job, "its runner was stopped")
+
+    words = cancel_job(place, find_job(place.engine, job.id), "ada")
+
+    assert words == f"Job {job.id} is cancelled after 0.0 s. {GOES_ON.format('canary')}."
+    assert rollout_runs.run_of(place.engine, place.registry.name, run.sequence).is_open
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_who_presses_ctrl_c_hears_whether_the_job_goes_on_by_itself_and_what_ends_it(place, kedge, monkeypatch, up):
+    write_candidate(place.settings.root / "made")
+    place.registry.register(place.settings.root / "made", reason="first", parent_version=None)
+    place.registry.champions.promote(1, actor="test", reason="test")
+    if up:
+        beat(place.engine, "runner")
+
+    def press(*_args, **_more):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(retraining, "note_run_dir", press)
+
+    code, _, err = kedge("retrain")
+
+    (job,) = open_jobs(place.engine)
+    ends = f"`kedge jobs cancel {job.id}` ends it."
+    said = f"`kedge up` is running, and goes on with job {job.id} by itself with one of its next looks: {ends}"
+    if not up:
+        on = "the same command goes on with it, and so does `kedge up` once that runs"
+        said = f"Nothing is half-done. Job {job.id} waits: {on}; {ends}"
+    assert (code, job.state) == (130, "queued")
+    assert err.endswith(f"Stopped. {said}\n")

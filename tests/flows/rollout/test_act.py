@@ -279,6 +279,7 @@ def test_a_newer_candidate_overtakes_one_that_is_still_on_trial(place):
 
     newer, older = rollout_runs.runs(place.engine, "cards")
     assert (older.stage, older.words) == ("stopped", "overtaken by version 3, whose rollout began")
+    assert older.facts.overtaken, "nothing speaks against it: it may come back from the archive"
     assert (newer.stage, on_trial(place)) == ("shadow", [("shadow", 3, 1.0)])
 
 

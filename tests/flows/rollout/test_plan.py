@@ -198,6 +198,7 @@ def test_another_champion_ends_the_rollout_which_was_compared_with_the_one_befor
     made = advance(run(stage), seen(champion=7, champion_words="ada, by hand"), RULES)
 
     assert (made.deed, made.stage, made.words) == (END, STOPPED, "version 7 became champion meanwhile: ada, by hand")
+    assert made.overtaken
 
 
 def test_a_version_promoted_by_hand_during_its_trial_is_on_probation():
