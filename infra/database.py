@@ -15,8 +15,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _REVISIONS = "alembic_version"  # Alembic's own table
 _BUSY_MS = 30_000
 # A server that falls silent – packets dropped, a machine gone – is an error after half a minute, not after the hours
-# that TCP waits by itself: watcher, jobs and the serving workers' look at the pointer then try again. All of it is about
-# the connection; a statement may take as long as it takes. libpq's names, so that the URL's query can say otherwise.
+# that TCP waits by itself: watcher, jobs and the workers' look at the pointer then try again. Only the connection is
+# watched: a statement may take as long as it takes. libpq's names, so that the URL's query can say otherwise.
 _SILENCE = {
     "connect_timeout": 10,  # s, for each address of the server's name
     "keepalives_idle": 10,  # s without a packet, then one is asked for …
@@ -144,7 +144,7 @@ def _impatience(url: sa.URL) -> dict[str, Any]:
 def _cannot_open(url: str | sa.URL, reason: str) -> str:
     shown = sa.make_url(url).render_as_string(hide_password=True)
     return (
-        f"The database {shown} cannot be opened: {reason}. "
+        f"The database {shown} cannot be opened: {reason.rstrip('.?! ')}. "
         "Expected a reachable server or a writable folder; set storage.database in kedge.toml."
     )
 
