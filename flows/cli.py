@@ -210,7 +210,7 @@ def watch(
 
     Example: kedge watch --json
     """
-    from flows.show import show_seen
+    from flows.show_watch import show_seen
     from flows.watching import repeat
     from flows.words_on_alarms import say
 
@@ -286,7 +286,7 @@ def doctor(as_json: Json = False) -> None:
     Example: kedge doctor
     """
     from flows.doctor import examine
-    from flows.show import show_checks
+    from flows.show_checks import show_checks
 
     checks = examine()
     if as_json:

@@ -1,26 +1,21 @@
 """Our records as a person reads them on a terminal."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from rich import box
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from flows.doctor import Check
 from flows.status import Status
-from flows.watching import Seen
 from infra.clock import now
 from models.examples import DataSummary
 from models.registry import ModelVersion
 from models.rollouts import CANARY, Rollout
-from monitoring.evidence_records import DetectorEvidence
 
 _STAGE_WORDS = {"waiting": "undecided and waits for labels", "probation": "on probation"}
 _STATE_STYLE = {"champion": "bold green", "refused": "red", "waiting": "yellow", "retired": "dim"}
-_ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
+ACTION_STYLE = {"nothing": "green", "label_first": "yellow", "fix_input": "yellow", "retrain": "bold red"}
 
 
 def table(*headings: str, title: str | None = None) -> Table:
@@ -146,7 +141,7 @@ def _verdict(status: Status) -> RenderableType:
     if status.verdict is None:
         return "none yet"
     action = str(status.verdict["action"])
-    words = Text(action.replace("_", " "), _ACTION_STYLE.get(action, ""))
+    words = Text(action.replace("_", " "), ACTION_STYLE.get(action, ""))
     for reason in status.verdict["reasons"]:
         words.append(f"\n{reason}", "dim")
     return words
@@ -183,66 +178,3 @@ def _retrain(status: Status) -> RenderableType:
         what = str(came.get("words", job.state)) if job.state == "undecided" else sent
         words += f"; version {came['version']}, {'promoted' if came.get('promoted') else what}"
     return words + (f"\n{job.error}" if job.error else "")
-
-
-def show_seen(console: Console, seen: Seen, *, whole: bool = True) -> None:
-    """One look: the verdict with its reasons, and what was new; `whole` adds the evidence and what would change it."""
-    action = seen.action.replace("_", " ")
-    console.print(f"[{_ACTION_STYLE.get(seen.action, '')}]{action}[/]", highlight=False)
-    for reason in seen.reasons:
-        console.print(f"  {reason}", highlight=False, markup=False)
-    for alarm in seen.alarms:
-        console.print(f"  alarm: {alarm}", style="bold red", highlight=False, markup=False)
-    if seen.windows:
-        console.print(f"  windows closed: {', '.join(map(str, seen.windows))}", style="dim", highlight=False)
-    if seen.page:
-        console.print(f"  the page of window {seen.page} will be drawn", style="dim", highlight=False)
-    if seen.job_id:
-        console.print(f"  retrain asked for: job {seen.job_id}", style="bold", highlight=False)
-    if seen.decision is not None:
-        for told in seen.decision.told:
-            console.print(f"  {told}", highlight=False, markup=False)
-    for request in seen.answered:
-        console.print(f"  request {request.id} was {request.state}", style="bold", highlight=False)
-    changes = (*seen.would_change, *(seen.decision.would_change if seen.decision is not None else ()))
-    if whole and changes:
-        console.print("What would change it", style="bold")
-        for change in changes:
-            console.print(f"  {change}", highlight=False, markup=False)
-    if whole and seen.detectors:
-        console.print(_evidence_table(seen))
-
-
-def _evidence_table(seen: Seen) -> Table:
-    shown = table("lane", "detector", "#counted", "#evidence", "#its line", "", title="Evidence, log10")
-    for one in seen.detectors:
-        state = _detector_state(one)
-        figures = f"{one.units:,}", f"{one.log10_evidence:.1f}", f"{one.log10_threshold:.1f}"
-        # A detector may be named after a class, and classes are named by people: nothing of it is markup.
-        shown.add_row(Text(one.lane), Text(one.detector), *figures, state)
-    for lane, words in seen.lanes.items():
-        if not any(one.lane == lane for one in seen.detectors):
-            shown.add_row(Text(lane), "–", "", "", "", Text(words, "dim"))
-    return shown
-
-
-def _detector_state(one: DetectorEvidence) -> Text:
-    if one.alarmed_at is not None:
-        return Text("alarm", "bold red")
-    return Text("quiet" if one.units else "nothing yet", "dim")
-
-
-def show_checks(console: Console, checks: Iterable[Check]) -> bool:
-    """A line for each check as it comes; whether none failed."""
-    well = True
-    for check in checks:
-        well = well and check.state != "fail"
-        style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[check.state]
-        console.print(f"[{style}]{check.state:<5}[/] {check.name:<10} {_plain(check.words)}", highlight=False)
-        if check.remedy:
-            console.print(f"{'':<17}{_plain(check.remedy)}", style="dim", highlight=False)
-    return well
-
-
-def _plain(words: str) -> str:
-    return escape(words)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -15,7 +16,9 @@ from infra.objects import ObjectStore, open_objects
 from infra.secret_keys import secret_key
 from infra.settings import Settings, load
 from models.registry import Registry
-from monitoring.prediction_log import PredictionLog
+
+if TYPE_CHECKING:
+    from monitoring.prediction_log import PredictionLog
 
 _ROLE_KEY = "roles"
 _ROLE_KEY_BYTES = 16
@@ -31,7 +34,13 @@ class Workplace:
     objects: ObjectStore
     registry: Registry
     ledger: Ledger
-    log: PredictionLog
+
+    @property
+    def log(self) -> "PredictionLog":
+        """The prediction log; it holds nothing open, and its libraries wait until somebody reads it."""
+        from monitoring.prediction_log import PredictionLog
+
+        return PredictionLog(self.settings.storage)
 
     @property
     def fetched(self) -> Path:
@@ -57,7 +66,6 @@ def open_workplace(root: Path | None = None, overrides: Overrides | None = None)
         objects=objects,
         registry=Registry(engine, objects, settings.project.name),
         ledger=Ledger(engine),
-        log=PredictionLog(settings.storage),
     )
 
 

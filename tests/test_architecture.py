@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.database import open_database
+from infra.objects import open_objects
+from infra.settings import load
+from models.registry import Registry
+
 ROOT = Path(__file__).parent.parent
 
 # What each package may import of ours, besides itself. The order: infra < models < monitoring < (flows, service).
@@ -87,8 +92,8 @@ ADDRESSES = {
     "onnxruntime": ("models/runtime.py",),
     "bentoml": ("service/app.py",),
     "prefect": ("flows/",),
-    "boto3": ("infra/objects.py",),
-    "botocore": ("infra/objects.py",),
+    "boto3": ("infra/bucket.py",),
+    "botocore": ("infra/bucket.py",),
     "alembic": ("infra/database.py", "infra/migrations/"),
     "deltalake": ("infra/tables.py",),
     "polars": ("infra/tables.py", "monitoring/"),
@@ -116,6 +121,14 @@ TRAINING_MAY_IMPORT_OF_INFRA = {"infra.errors", "infra.files", "infra.clock"}
 LIGHT = {"typer", "rich", *sys.stdlib_module_names}
 # What must not burden a serving process: it starts in seconds and stays small.
 NEVER_SERVED = ("torch", "prefect", "evidently", "pandas", "sklearn", "cleanlab", "polars", "pyarrow", "deltalake")
+
+# The way back from a bad model is to take less than a second, and libraries are nearly all of what it takes.
+NEVER_FOR_A_WAY_BACK = (
+    *NEVER_SERVED, "numpy", "scipy", "PIL", "onnxruntime", "boto3", "alembic", "httpx", "asyncpg", "river",
+)  # fmt: skip
+# The commands that people give to see how things stand, and what these have no use for.
+GLANCES = (("status",), ("jobs",), ("models",), ("rollout",), ("ledger", "show"))
+NEVER_FOR_A_GLANCE = ("torch", "prefect", "evidently", "pandas", "sklearn", "scipy", "boto3", "alembic", "river")
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,54 @@ def test_the_service_starts_without_what_it_never_needs(tmp_path):
     assert child.returncode == 0, child.stderr
     loaded = set(json.loads(child.stdout.splitlines()[-1])) & set(NEVER_SERVED)
     assert not loaded, f"`import service.app` brings in {', '.join(sorted(loaded))}; the service has no use for them"
+
+
+@pytest.mark.slow
+def test_a_way_back_waits_for_no_library_that_it_does_not_need(tmp_path):
+    registry = two_champions(tmp_path)
+
+    loaded = loaded_by(("rollback",), tmp_path)
+
+    assert registry.champions.current() == 1
+    assert not loaded & set(NEVER_FOR_A_WAY_BACK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", GLANCES, ids=" ".join)
+def test_a_glance_waits_for_no_library_that_it_does_not_need(command, tmp_path):
+    two_champions(tmp_path)
+
+    loaded = loaded_by(command, tmp_path)
+
+    assert not loaded & set(NEVER_FOR_A_GLANCE)
+
+
+def two_champions(folder: Path) -> Registry:
+    """A project whose second version is champion; nobody will ask what the versions answer."""
+    candidate = folder / "candidate"
+    candidate.mkdir()
+    for name in ("model.onnx", "model.safetensors", "artifact.json"):
+        (candidate / name).write_text(name)
+    storage = load(folder, {}).storage
+    registry = Registry(open_database(storage.database), open_objects(storage), "classifier")
+    for _ in range(2):
+        made = registry.register(candidate, reason="test", parent_version=None)
+        registry.champions.promote(made.version, actor="test", reason="test")
+    return registry
+
+
+def loaded_by(command: tuple[str, ...], folder: Path) -> set[str]:
+    """The libraries in memory when a command has done what it is for."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom flows.cli import app\napp(standalone_mode=False)\n"
+        "print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT), *command],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    return set(child.stdout.splitlines()[-1].split())
 
 
 def imports_of(package: str) -> list[Import]:

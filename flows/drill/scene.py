@@ -26,7 +26,6 @@ from infra.settings import Settings, load
 from infra.workers import live_workers
 from models.registry import ModelVersion, Registry
 from models.spoiled import spoil
-from monitoring.prediction_log import PredictionLog
 
 SOUND, SPOILED = 1, 2
 _START_S, _SHIP_S, _LOOK_S = 90.0, 60.0, 0.1
@@ -136,7 +135,7 @@ def _place(real: Settings, folder: Path) -> Workplace:
     settings = load(folder, {})
     engine, objects = open_database(settings.storage.database), open_objects(settings.storage)
     registry = Registry(engine, objects, settings.project.name)
-    return Workplace(settings, engine, objects, registry, Ledger(engine), PredictionLog(settings.storage))
+    return Workplace(settings, engine, objects, registry, Ledger(engine))
 
 
 def _register(real: Workplace, champion: ModelVersion, place: Workplace, folder: Path) -> None:

@@ -38,7 +38,10 @@ def gate(
     place = terminal.place()
     found = place.registry.version(version)
     if found.gate is None:
-        raise UserError(f"{found.title} was never judged: it was registered without the gate.")
+        raise UserError(
+            f"{found.title} was never judged: it was registered without the gate, so there is no decision to show. "
+            f"`kedge models compare {version} N` holds it against another version."
+        )
     decision = GateDecision.from_json(found.gate)
     waits = awaited(place, found)
     if picture is not None:

@@ -49,9 +49,14 @@ def compare_versions(place: Workplace, first: int, second: int, *, actor: str) -
     Let two versions answer the judge images of the classes that both know.
 
     Raises:
-        UserError: there is no such version, no champion, or no judge image that both can answer.
+        UserError: there is no such version, no champion, or no judge image that both can answer; or the two are one,
+            and judge images would wear for nothing.
     """
     versions = place.registry.version(first), place.registry.version(second)
+    if first == second:
+        raise UserError(
+            f"{versions[0].title} was not compared with itself: expected two versions. `kedge models` lists them."
+        )
     champion = place.registry.champion()
     if champion is None:
         raise UserError("There is no champion, so nothing says which judge images are old. Train one: `kedge train`.")

@@ -60,6 +60,19 @@ def read_for_job(place: Workplace, job: Job) -> Outcome:
     )
 
 
+def _settled(version: ModelVersion) -> str:
+    """Why a version that is not undecided has nothing to be read again."""
+    if version.gate is None:
+        return (
+            "it was registered without the gate, which has left nothing undecided. "
+            f"`kedge models compare {version.version} N` holds it against another version."
+        )
+    return (
+        f"the gate has decided, {version.gate.get('outcome')}; expected an undecided version. "
+        f"`kedge gate {version.version}` shows why."
+    )
+
+
 def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> ReadAgain:
     """
     Judge a registered version once more, with the labels that have come since, against the champion it was made from.
@@ -70,8 +83,7 @@ def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> Re
     """
     version = place.registry.version(number)
     if (version.gate or {}).get("outcome") != UNDECIDED:
-        said = (version.gate or {}).get("outcome", "never judged")
-        raise UserError(f"{version.title} waits for nothing: the gate says {said}. `kedge gate {number}` shows why.")
+        raise UserError(f"{version.title} was not judged again: {_settled(version)}")
     champion = _champion_of(place, version)
     newer = any(one.version > number and one.gate is not None for one in place.registry.versions())
     if not has_reading_left(place.registry, version) or (newer and version.state != WAITING):

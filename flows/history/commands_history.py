@@ -57,7 +57,8 @@ def explain(
     from flows.history.show_explained import show_explained
 
     if bool(identifier) == (version is not None):
-        raise UserError("Nothing was explained: name a prediction with --id, or a version with --version.")
+        said = "both were named" if identifier else "neither was named"
+        raise UserError(f"Nothing was explained: expected either --id PREDICTION or --version N, {said}.")
     place = terminal.place()
     explained = explain_prediction(place, identifier) if version is None else explain_version(place, version)
     if as_json:

@@ -8,8 +8,9 @@ from typing import Any
 
 from flows.history.explained import Training
 from flows.workplace import Workplace
+from infra.bucket import StoreUnreachable
 from infra.ledger import LedgerRow
-from infra.objects import ObjectMissing, StoreUnreachable
+from infra.objects import ObjectMissing
 from models.registry import ModelVersion
 from monitoring.decisions.records import proof_of
 from monitoring.decisions.rows import Row

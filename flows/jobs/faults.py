@@ -5,7 +5,6 @@ import errno
 from flows.launcher import Killed
 from infra.database import DatabaseUnreachable
 from infra.errors import UserError
-from infra.objects import is_away
 
 _PAUSES_S = (5.0, 20.0, 60.0)
 # A network, a mounted disk or a server that went away. A full disk, a missing file, a forbidden one: a person's turn.
@@ -27,6 +26,8 @@ def infrastructure_fault(error: BaseException) -> str:
         passing = isinstance(error, ConnectionError | TimeoutError) or error.errno in _PASSING
         away = passing or str(error).startswith(_OF_A_TABLE)
         return f"a disk, a network or the object store is away: {_first_line(error)}" if away else ""
+    from infra.bucket import is_away
+
     if is_away(error):
         return f"the object store is away: {_first_line(error)}"
     return ""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from flows.show import show_seen
+from flows.show_watch import show_seen
 from flows.watching import Seen
 from infra.clock import now
 from monitoring.evidence_records import DetectorEvidence

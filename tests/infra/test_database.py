@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from infra import schema
+from infra import database, schema
 from infra.clock import now
 from infra.database import open_database, reading, writing
 from infra.errors import UserError
@@ -65,6 +68,22 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(engine):
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
         assert compare_metadata(context, schema.metadata) == []
+
+
+def test_the_schema_names_its_newest_migration():
+    # Otherwise a database could be taken for finished that is not.
+    migrations = ScriptDirectory(str(Path(database.__file__).parent / "migrations"))
+
+    assert migrations.get_current_head() == schema.REVISION
+
+
+def test_a_database_that_is_up_to_date_opens_while_somebody_writes(engine, database_url):
+    with writing(engine):
+        second = open_database(database_url)
+
+        with reading(second) as connection:
+            assert values(connection) == []
+    second.dispose()
 
 
 def test_an_exception_undoes_the_whole_transaction(engine):

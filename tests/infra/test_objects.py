@@ -12,9 +12,10 @@ from pathlib import Path
 import boto3
 import pytest
 
+from infra.bucket import S3Objects, StoreUnreachable
 from infra.clock import now
 from infra.errors import UserError
-from infra.objects import LocalObjects, ObjectMissing, S3Objects, StoreUnreachable, open_objects
+from infra.objects import LocalObjects, ObjectMissing, open_objects
 from infra.settings_sections import StorageSettings
 
 PATIENCE_S = 60

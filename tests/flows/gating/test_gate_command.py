@@ -128,8 +128,10 @@ def test_a_decision_can_be_drawn(place, tmp_path):
 def test_a_version_that_was_never_judged_says_so(place, tmp_path):
     registered(place, reader(tmp_path / "a", RED))
 
-    with pytest.raises(UserError, match="cards:1 was never judged"):
+    with pytest.raises(UserError, match=r"cards:1 was never judged.*`kedge models compare 1 N`"):
         kedge("gate", "1")
+    with pytest.raises(UserError, match=r"cards:1 was not judged again: it was registered without the gate"):
+        kedge("judge", "1")
 
 
 def test_while_labels_are_missing_a_second_reading_is_not_spent(place, tmp_path):
@@ -155,7 +157,7 @@ def test_when_the_labels_have_come_the_second_reading_decides_and_there_is_no_th
     assert place.registry.version(2).state == "registered"
     row = place.ledger.rows("decisions")[-1]
     assert (row.kind, row.actor, row.facts["reading"]) == ("gate", "ada", 2)
-    with pytest.raises(UserError, match="waits for nothing: the gate says promote"):
+    with pytest.raises(UserError, match=r"was not judged again: the gate has decided, promote; expected an undecided"):
         read_again(place, 2, anyway=True, actor="ada")
 
 
@@ -177,6 +179,15 @@ def test_a_candidate_of_a_champion_that_is_gone_is_not_judged_again(place, tmp_p
 
     with pytest.raises(UserError, match="compared with version 1 as champion, and that is cards:3 now"):
         read_again(place, 2, anyway=True, actor="ada")
+
+
+def test_a_version_is_not_compared_with_itself_and_no_judge_image_wears(place, tmp_path):
+    registered(place, reader(tmp_path / "a", RED))
+
+    with pytest.raises(UserError, match="cards:1 was not compared with itself: expected two versions"):
+        kedge("models", "compare", "1", "1")
+
+    assert place.ledger.rows(STREAM) == ()
 
 
 def test_two_versions_are_compared_and_it_counts_as_a_reading(place, tmp_path):

@@ -213,8 +213,8 @@ def test_as_json_it_is_the_same_for_machines(place, champion, kedge):
 
 
 def test_neither_or_both_of_id_and_version_is_refused_with_a_way_on(kedge):
-    for arguments in ([], ["--id", "id-1", "--version", "1"]):
+    for arguments, said in (([], "neither was"), (["--id", "id-1", "--version", "1"], "both were")):
         code, _, err = kedge("explain", *arguments)
 
         assert code == 1
-        assert "name a prediction with --id, or a version with --version" in err
+        assert f"expected either --id PREDICTION or --version N, {said} named" in err
