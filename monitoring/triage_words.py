@@ -13,8 +13,8 @@ def said(situation: Situation, alarm: DetectorEvidence) -> str:
     where = "" if alarm.detector == "overall" else f" for {alarm.detector}"
     if alarm.lane == HARM:
         return (
-            f"Labelled harm{where}: {alarm.mean:.1%} of {alarm.units:,} labelled answers were wrong; "
-            f"up to {alarm.null:.1%} would be fine."
+            f"Labelled harm{where}: so many wrong answers came close together that {alarm.null:.1%}, which would be "
+            f"fine, cannot explain them ({alarm.mean:.1%} of all {alarm.units:,} labelled so far)."
         )
     if alarm.lane == BLOCKS:
         since = situation.changed_since.get(alarm.detector)

@@ -58,7 +58,10 @@ def test_harm_with_enough_labels_retrains():
 
     assert verdict.action == "retrain"
     assert verdict.starts_retrain
-    assert verdict.reasons[0] == "Labelled harm: 35.0% of 120 labelled answers were wrong; up to 11.5% would be fine."
+    assert verdict.reasons[0] == (
+        "Labelled harm: so many wrong answers came close together that 11.5%, which would be fine, cannot explain them "
+        "(35.0% of all 120 labelled so far)."
+    )
     assert (round(verdict.avoidable_error, 3), verdict.avoidable_basis) == (0.235, "labels")
 
 
