@@ -29,21 +29,21 @@ from tests.meters import PROJECT, place
 
 _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "build" / "bench-decisions"
-_LABELLED, _BATCH, _MEASURED = 0.5, 50, 300
+_LABELLED, _BATCH, _NEW, _MEASURED = 0.5, 50, 40, 300
 _PATIENCE_S, _TRAIN_S, _PAUSE_S = 2_700.0, 3_600.0, 5.0
 _MOST_ROWS = 10_000
 _TITLE = "Three arrivals of meters, unattended"
 _HOW = (
     "A first model of gas and power meters is served, watched and labelled under `kedge up`; then three kinds of "
-    "devices arrive, one after the other, half of the traffic each, while the known ones go on. One answer in two gets "
-    "its label, which chance draws, and people answer what Kedge asks for. Nobody touches anything else: what "
+    "devices arrive, one after the other, four fifths of the traffic each, while the known ones go on. One answer in "
+    "two gets its label, which chance draws, and people answer what Kedge asks for. Nobody touches anything else: what "
     "retrains, judges, tries and promotes is Kedge. When all pictures of a kind were sent, they come again. "
     "Right before and after are measured on pictures of other sessions, which nobody labels."
 )
 _SETTINGS = (
     PROJECT
     + """threads = 2
-budget_minutes = 10
+budget_minutes = 6
 [monitor]
 every_s = 10
 feedback_is_random = true
@@ -102,7 +102,7 @@ class Traffic:
 
     def __init__(self, folder: Path, url: str, there: Site) -> None:
         self._place: Workplace = open_workplace(folder)
-        self._url, self._there, self._sent = url, there, 0
+        self._url, self._there, self._batches = url, there, 0
         self._known = list(there.home)
         self._truth: dict[str, str] = {}
         self._labelled = 0
@@ -138,11 +138,12 @@ class Traffic:
         }
 
     def _mixed(self, met: Sequence[Meter]) -> list[Meter]:
-        """The next batch: half of it the new devices, the other half the known ones; each again in its turn."""
-        half, start = _BATCH // 2, self._sent
-        self._sent += half
-        return [one for number in range(start, start + half)
-                for one in (met[number % len(met)], self._known[number % len(self._known)])]  # fmt: skip
+        """The next batch: most of it the new devices, among them the known ones; each again in its turn."""
+        known = _BATCH - _NEW
+        batch = [met[(self._batches * _NEW + number) % len(met)] for number in range(_NEW)]
+        batch += [self._known[(self._batches * known + number) % len(self._known)] for number in range(known)]
+        self._batches += 1
+        return sorted(batch, key=lambda one: place(one.session))
 
     def _send_and_label(self, pictures: Sequence[Meter]) -> None:
         labels = []
