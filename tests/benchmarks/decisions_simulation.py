@@ -10,6 +10,7 @@ import numpy as np
 from monitoring.backtesting.judging import Judging
 from monitoring.backtesting.replay import Replayed, ReplayRules, replay
 from monitoring.backtesting.replayed_model import first_model
+from tests.benchmarks.decisions_labeller import TenADay
 from tests.benchmarks.decisions_policies import CONTENDERS, NEVER, OURS, TRAINING_MINUTES
 from tests.benchmarks.decisions_worlds import CHANGES, DAYS, Change, Quarter, quarter
 from tests.benchmarks.monitoring_rows import Row, Section
@@ -52,7 +53,7 @@ def measure(measured: Measured, seeds: int) -> None:
 
 def _live(lived: Quarter, policy: str) -> Replayed:
     contender = CONTENDERS[policy]
-    rules = ReplayRules(_LOOK_EVERY, TRAINING_MINUTES, Judging(contender.judge))
+    rules = ReplayRules(_LOOK_EVERY, TRAINING_MINUTES, Judging(contender.judge), labeller=TenADay())
     return replay(lived.stream, first_model(lived.stream, lived.profile), contender.begin(), rules)
 
 
@@ -66,6 +67,10 @@ def _figures(change: Change, lived: Quarter, done: Replayed) -> dict[str, Any]:
         "while_there": float(np.nanmean(done.right[there])) if there.any() else None,
         "retrains": len(done.retrains),
         "promoted": sum(one.promoted for one in done.retrains),
+        "waited": sum(one.judged_again != "" for one in done.retrains),
+        "waited_days": round(sum(one.waited_days for one in done.retrains), 2),
+        "asked_labels": sum(one.asked_labels for one in done.retrains),
+        "came_of_it": [one.judged_again.partition(". ")[0] for one in done.retrains if one.judged_again],
         "verdicts": [[round(float(day), 2), action] for day, action in verdicts],
         "found_after": round(float(right[0]) - change.begin, 2) if right and "nothing" not in change.right else None,
         "days_wrong": _days_wrong(change, verdicts) if verdicts else None,
