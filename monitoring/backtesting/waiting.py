@@ -102,7 +102,7 @@ def _askable(stream: Stream, seen: Seen) -> Rows:
 
 
 def _unlabelled(stream: Stream, waits: Undecided, seen: Seen, rows: Rows) -> Unlabelled:
-    metadata = stream.batch.metadata.take(rows)  # type: ignore[union-attr] # a stream's metadata are coded columns
+    batch = stream.batch.take(rows)
     shadow = np.nan_to_num(waits.model.probabilities(stream, rows), nan=-1.0).argmax(axis=1)
     return Unlabelled(
         ids=[str(row) for row in rows.tolist()],
@@ -110,14 +110,14 @@ def _unlabelled(stream: Stream, waits: Undecided, seen: Seen, rows: Rows) -> Unl
         answers=[stream.classes[number] for number in seen.answer[rows].tolist()],
         shadow=[stream.classes[number] for number in shadow.tolist()],
         drifted=_drifted(seen, rows),
-        columns={name: list(column) for name, column in metadata.columns.items()},
+        columns={name: list(batch.column(name)) for name in batch.column_names},
     )
 
 
 def _drifted(seen: Seen, rows: Rows) -> Truths:
     """Atypical in any channel; production looks at those that have alarmed, which only the watcher knows."""
     scored = atypical(seen.model.reduction.profile, champion_batch(seen, rows))
-    return np.array([np.nan_to_num(found) > 0 for found in scored.values()], dtype=bool).any(axis=0)
+    return np.logical_or.reduce([np.nan_to_num(found) > 0 for found in scored.values()], dtype=bool)
 
 
 def _left(stream: Stream, waits: Undecided) -> tuple[LabelNeed, ...]:
