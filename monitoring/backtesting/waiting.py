@@ -117,7 +117,8 @@ def _unlabelled(stream: Stream, waits: Undecided, seen: Seen, rows: Rows) -> Unl
 def _drifted(seen: Seen, rows: Rows) -> Truths:
     """Atypical in any channel; production looks at those that have alarmed, which only the watcher knows."""
     scored = atypical(seen.model.reduction.profile, champion_batch(seen, rows))
-    return np.logical_or.reduce([np.nan_to_num(found) > 0 for found in scored.values()], dtype=bool)
+    atypical_in = [np.nan_to_num(found) > 0 for found in scored.values()]
+    return np.asarray(np.any(atypical_in, axis=0), dtype=np.bool_)
 
 
 def _left(stream: Stream, waits: Undecided) -> tuple[LabelNeed, ...]:
