@@ -10,6 +10,7 @@ import numpy as np
 
 from flows.backtest.policies import Policy, policies_of
 from flows.backtest.policy_kinds import Usual
+from flows.rollout.plan import PATIENT
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.jobs import JUDGE, Job, jobs
@@ -176,8 +177,16 @@ def _rules(place: Workplace, stream: Stream, minutes: float) -> ReplayRules:
         overall_margin=gate.overall_margin,
         class_margin=gate.class_margin,
         required_groups=gate.required_groups,
+        planned_readings=2 if place.settings.labels.per_day > 0 else 1,
     )
-    return ReplayRules(every, minutes, Judging(rules=rules, subgroups=data.subgroups), data.subgroups)
+    return ReplayRules(
+        every,
+        minutes,
+        Judging(rules=rules, subgroups=data.subgroups),
+        data.subgroups,
+        most_waiting=np.timedelta64(round(60e6 * PATIENT * place.settings.rollout.most_stage_minutes), "us"),
+        feedback_is_random=place.settings.monitor.feedback_is_random,
+    )
 
 
 def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> list[str]:
@@ -194,6 +203,11 @@ def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> li
         )
     if any(policy.judge == GATE for policy in policies):
         notes.append("The gate judged on fewer images than a real one: old reference images stand in for its old set.")
+        notes.append(
+            "A candidate about which it was undecided waits for labels, and no other retrain begins meanwhile. Only "
+            "labels that are in the log can come, for what people would have answered if they had been asked is not "
+            "known: more candidates wait in vain here than in production."
+        )
     return notes
 
 

@@ -35,6 +35,8 @@ def show_backtest(console: Console, report: BacktestReport) -> None:
         for one in score.when:
             came = "promoted" if one.promoted else "not promoted"
             words = f"  {one.asked_at:%m-%d %H:%M}  {score.policy}: {one.reason}, {came} – {one.judged}"
+            if one.judged_again:
+                words += f" It waited {one.waited_days:.3g} days for labels. {one.judged_again}"
             console.print(Text(words, "dim"), soft_wrap=True)
     for note in report.notes:
         console.print(Text(note), soft_wrap=True)

@@ -30,7 +30,7 @@ REFUSAL_PATIENCE = timedelta(seconds=30)
 # By relief the gate let it go on undecided, and not to everybody: the canary makes up for it.
 _LONGER = 2
 # Labels come more slowly than answers: they are waited for so many times as long.
-_PATIENT = 14
+PATIENT = 14
 _UNGUARDED = "nothing could: neither its judging nor 30 labels of the champion before say how often it may err"
 
 
@@ -83,7 +83,7 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     labels = "; ".join(stands.labels)
     if stands.enough:
         return Step(JUDGE, WAITING, f"the labels that it waited for have come ({labels}), and it is judged once more")
-    until = run.stage_since + _PATIENT * rules.most_stage
+    until = run.stage_since + PATIENT * rules.most_stage
     if observed.at > until:
         return Step(END, EXPIRED, f"until {until:%Y-%m-%d %H:%M} UTC only {labels} came, which decides nothing")
     return Step(WAIT, WAITING, f"{labels} have come; without the others it is given up on {until:%Y-%m-%d %H:%M} UTC")

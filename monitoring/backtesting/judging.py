@@ -1,9 +1,10 @@
 """Whether a replayed retrain would have been let through: by the gate, by a guard, or by nobody."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from models import noninferiority
 from models.gate import decide
+from models.gate_needs import LabelNeed, needs_of
 from models.gate_records import PROMOTE, Answers, ArtifactFacts, GateInput, GateRules
 from monitoring.backtesting.replayed_model import JudgeRows, ReplayedModel, answers_of
 from monitoring.backtesting.stream import Stream
@@ -12,6 +13,8 @@ GATE, GUARD, NOBODY = "gate", "guard", "nobody"
 JUDGES = (GATE, GUARD, NOBODY)
 
 _LEVEL = 0.05
+# As in production where labels are asked for: an undecided candidate is judged once more when they have come.
+TWO_READINGS = GateRules(planned_readings=2)
 # A head has no file whose size, speed or licence could be objected to.
 _NO_FILE = ArtifactFacts(latency_ms=0.0, size_mb=0.0, licence="none", parity_ok=True)
 
@@ -27,22 +30,35 @@ class Judging:
     """
 
     judge: str = GUARD
-    rules: GateRules = field(default_factory=GateRules)
+    rules: GateRules = TWO_READINGS
     subgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Whether the candidate answers from now on, and why, in words."""
+    """
+    Whether the candidate answers from now on, and why, in words.
+
+    Attributes:
+        needs: The labels that it waits for; empty where it was decided, or no other reading is planned.
+    """
 
     promoted: bool
     words: str
+    needs: tuple[LabelNeed, ...] = ()
 
 
 def judge(
-    stream: Stream, champion: ReplayedModel, candidate: ReplayedModel, rows: JudgeRows, reason: str, judging: Judging
+    stream: Stream,
+    champion: ReplayedModel,
+    candidate: ReplayedModel,
+    rows: JudgeRows,
+    reason: str,
+    judging: Judging,
+    *,
+    readings: int = 0,
 ) -> Judged:
-    """Both answer the same images, none of which taught either."""
+    """Both answer the same images, none of which taught either; readings: times that this candidate was judged."""
     if judging.judge == NOBODY:
         return Judged(True, "promoted unjudged")
     pairs = [
@@ -61,11 +77,13 @@ def judge(
             candidate_recent=candidate_recent if has_recent else None,
             champion_recent=champion_recent if has_recent else None,
             subgroups=judging.subgroups,
+            candidate_readings=readings,
         ),
         judging.rules,
     )
     promoted = decision.outcome == PROMOTE or decision.relief
-    return Judged(promoted, " ".join(decision.words()))
+    waits = not promoted and readings + 1 < judging.rules.planned_readings
+    return Judged(promoted, " ".join(decision.words()), needs_of(decision) if waits else ())
 
 
 def _guarded(pairs: list[tuple[Answers, Answers]]) -> Judged:

@@ -1,15 +1,19 @@
 """The replay of one policy: look after look along the stream, each answer given by the model of its moment."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.backtesting.judging import Judging, judge
+from monitoring.backtesting.champion_rows import moment
+from monitoring.backtesting.judging import Judged, Judging, judge
 from monitoring.backtesting.replayed_model import ReplayedModel, judge_rows, retrained
 from monitoring.backtesting.stream import UNLABELLED, Stream
 from monitoring.backtesting.trigger import Said, Seen, Trigger
+from monitoring.backtesting.waiting import Come, Labeller, Undecided, asked, come
 from monitoring.watching.batch import Floats
+
+_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,18 @@ class ReplayRules:
         training_minutes: From asking for a retrain until its model may answer, and what each one costs.
         judging: Who lets a candidate through.
         subgroups: Metadata columns whose errors the judge images tell.
+        most_waiting: After so long an undecided candidate is given up.
+        labeller: Who answers what such a candidate asks for; None = nobody, and only labels of the log can come.
+        feedback_is_random: Whether chance drew all labels of the log, not only those that were drawn.
     """
 
     look_every: np.timedelta64
     training_minutes: float
     judging: Judging = field(default_factory=Judging)
     subgroups: tuple[str, ...] = ()
+    most_waiting: np.timedelta64 = 14 * _DAY
+    labeller: Labeller | None = None
+    feedback_is_random: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,9 @@ class Retrain:
         words: Why, in a sentence.
         judged: What was said of its model.
         train_images: Old and fresh ones.
+        waited_days: For labels, because the gate was undecided; 0 where it was not.
+        asked_labels: That people gave or will give for it.
+        judged_again: What became of the waiting: what the gate said then, or that too few labels came.
     """
 
     asked_at: np.datetime64
@@ -50,6 +63,9 @@ class Retrain:
     promoted: bool
     judged: str
     train_images: int
+    waited_days: float = 0.0
+    asked_labels: int = 0
+    judged_again: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,8 @@ def replay(stream: Stream, first: ReplayedModel, trigger: Trigger, rules: Replay
     Walk along the log once.
 
     A retrain learns from labels that had come when it was asked for, and answers from when it would have been ready;
-    while one is on its way no other is begun. What the log says later is never looked at.
+    while one is on its way no other is begun, and none while a candidate about which the gate is undecided waits for
+    labels: it is judged once more when they have come, or given up. What the log says later is never looked at.
     """
     walk = _Walk(stream, first, trigger, rules)
     now = stream.began
@@ -85,31 +102,36 @@ def replay(stream: Stream, first: ReplayedModel, trigger: Trigger, rules: Replay
 
 class _Walk:
     def __init__(self, stream: Stream, first: ReplayedModel, trigger: Trigger, rules: ReplayRules) -> None:
-        self._stream, self._trigger, self._rules = stream, trigger, rules
+        self._trigger, self._rules = trigger, rules
+        self._take(stream)
         self._model, self._made = first, 0
         self._place, self._arrived = stream.base, 0
         self._answer: NDArray[np.int64] = np.full(len(stream), UNLABELLED, dtype=np.int64)
         self._answered_by: NDArray[np.int32] = np.full(len(stream), -1, dtype=np.int32)
-        self._came = stream.labelled_at[stream.arrivals]
-        self._waiting: tuple[Retrain, ReplayedModel] | None = None
+        self._training: _Trained | None = None
+        self._undecided: Undecided | None = None
         self._retrains: list[Retrain] = []
         self._verdicts: list[tuple[np.datetime64, str]] = []
 
     def to(self, now: np.datetime64) -> None:
         """One look; where a retrain gets ready before it, that moment is a look of its own."""
-        while self._waiting is not None and self._waiting[0].ready_at <= now:
-            retrain, model = self._waiting
-            self._waiting = None
-            seen, _ = self._look(retrain.ready_at, training=True)
-            if retrain.promoted:
-                self._model = model
-            self._trigger.ended(seen, promoted=retrain.promoted)
-        seen, said = self._look(now, training=self._waiting is not None)
-        if said.reason and self._waiting is None:
+        while self._training is not None and self._retrains[-1].ready_at <= now:
+            trained, self._training = self._training, None
+            seen, _ = self._look(self._retrains[-1].ready_at, training=True)
+            if trained.judged.needs:
+                self._undecided = self._waiting(seen, trained)
+            else:
+                self._end(seen, trained.model, promoted=trained.judged.promoted)
+        seen, said = self._look(now, training=self._training is not None or self._undecided is not None)
+        if self._undecided is not None:
+            self._wait(seen, self._undecided)
+        elif said.reason and self._training is None:
             self._train(seen, said)
 
     def result(self) -> Replayed:
         stream = self._stream
+        if self._undecided is not None:
+            self._note_waiting(stream.ended, self._undecided, "Still waiting when the log ended.", promoted=False)
         truth, answer = stream.truth[stream.base :], self._answer[stream.base :]
         right = np.where(truth == UNLABELLED, np.nan, (truth == answer).astype(np.float64))
         return Replayed(right, tuple(self._retrains), tuple(self._verdicts))
@@ -138,7 +160,64 @@ class _Walk:
         if model is None:
             return
         self._made += 1
-        judged = judge(stream, champion, model, judge_rows(stream, champion, seen.now), said.reason, rules.judging)
+        rows = judge_rows(stream, champion, seen.now, model.number)
+        judged = judge(stream, champion, model, rows, said.reason, rules.judging)
         retrain = Retrain(seen.now, ready, said.reason, said.words, judged.promoted, judged.words, model.train_images)
         self._retrains.append(retrain)
-        self._waiting = retrain, model
+        self._training = _Trained(model, judged)
+
+    def _waiting(self, seen: Seen, trained: "_Trained") -> Undecided:
+        until = seen.now + self._rules.most_waiting
+        return Undecided(trained.model, trained.judged.needs, self._retrains[-1].asked_at, seen.now, until)
+
+    def _wait(self, seen: Seen, waits: Undecided) -> None:
+        """One look at what came for the candidate that waits."""
+        self._take(asked(self._stream, waits, seen, self._rules.labeller))
+        self._undecided = replace(waits, asked_until=seen.now)
+        stands = come(self._stream, waits, seen.now, random=self._rules.feedback_is_random)
+        if all(one.enough for one in stands):
+            judged = self._judge_again(seen, waits)
+            self._end_waiting(seen, waits, judged.words, promoted=judged.promoted)
+        elif seen.now > waits.until:
+            self._end_waiting(seen, waits, _given_up(waits, stands), promoted=False)
+
+    def _judge_again(self, seen: Seen, waits: Undecided) -> Judged:
+        stream, champion, judging = self._stream, self._model, self._rules.judging
+        rows = judge_rows(stream, champion, seen.now, waits.model.number)
+        return judge(stream, champion, waits.model, rows, self._retrains[-1].reason, judging, readings=1)
+
+    def _end_waiting(self, seen: Seen, waits: Undecided, words: str, *, promoted: bool) -> None:
+        self._undecided = None
+        self._note_waiting(seen.now, waits, words, promoted=promoted)
+        self._end(seen, waits.model, promoted=promoted)
+
+    def _note_waiting(self, now: np.datetime64, waits: Undecided, words: str, *, promoted: bool) -> None:
+        self._retrains[-1] = replace(
+            self._retrains[-1],
+            promoted=promoted,
+            waited_days=float((now - self._retrains[-1].ready_at) / _DAY),
+            asked_labels=sum(one.version == waits.model.number for one in self._stream.asked.values()),
+            judged_again=words,
+        )
+
+    def _end(self, seen: Seen, model: ReplayedModel, *, promoted: bool) -> None:
+        if promoted:
+            self._model = model
+        self._trigger.ended(seen, promoted=promoted)
+
+    def _take(self, stream: Stream) -> None:
+        # What is asked now is labelled later, so what has arrived by now stays as it was.
+        self._stream, self._came = stream, stream.labelled_at[stream.arrivals]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model that is not ready yet, and what was said of it."""
+
+    model: ReplayedModel
+    judged: Judged
+
+
+def _given_up(waits: Undecided, stands: tuple[Come, ...]) -> str:
+    labels = "; ".join(one.in_words() for one in stands)
+    return f"Given up: until {moment(waits.until):%Y-%m-%d %H:%M} UTC only {labels} came, which decides nothing."

@@ -5,9 +5,11 @@ from functools import cached_property
 
 import numpy as np
 
-from models.gate_records import Answers
+from models.gate_needs import OVERALL
+from models.gate_records import DIFFERENT, OLD, Answers
 from models.replayed_head import LinearHead, fit_linear_head
 from monitoring.backtesting.stream import JUDGE, SELECT, TRAIN, Rows, Stream, Truths, answered
+from monitoring.labelling.waiting import CLASS
 from monitoring.reference.build import judged_errors
 from monitoring.reference.coded import CodedRows
 from monitoring.reference.fit import columns_of, fit
@@ -78,14 +80,16 @@ def retrained(
     if head is None:
         return None
     sets = [answers_of(stream, head, rows) for rows in _judge_rows(stream, champion, known)]
-    held_out = np.flatnonzero(known & (stream.roles != TRAIN))
+    held_out = np.flatnonzero(known & _is_fair(stream) & (stream.roles != TRAIN))
     profile = _profile(stream, head, held_out, train, champion.profile, number, judged_errors(sets, subgroups))
     return ReplayedModel(number, head, profile, moment, len(train))
 
 
-def judge_rows(stream: Stream, champion: ReplayedModel, moment: np.datetime64) -> JudgeRows:
-    """What could judge at this moment."""
-    return JudgeRows(*_judge_rows(stream, champion, stream.known_at(moment)))
+def judge_rows(
+    stream: Stream, champion: ReplayedModel, moment: np.datetime64, candidate: int | None = None
+) -> JudgeRows:
+    """What could judge at this moment; candidate: the number of the model that is judged, where labels were asked."""
+    return JudgeRows(*_judge_rows(stream, champion, stream.known_at(moment), candidate))
 
 
 def answers_of(stream: Stream, model: LinearHead | ReplayedModel, rows: Rows) -> Answers:
@@ -102,13 +106,39 @@ def answers_of(stream: Stream, model: LinearHead | ReplayedModel, rows: Rows) ->
         confidence=found.max(axis=1, initial=0.0),
         groups=tuple(stream.groups[row] for row in rows.tolist()),
         metadata=tuple(stream.batch.metadata[row] for row in rows.tolist()),
+        asked_for=tuple(_asked_group(stream, row) for row in rows.tolist()) if stream.asked else (),
     )
 
 
-def _judge_rows(stream: Stream, champion: ReplayedModel, known: Truths) -> tuple[Rows, Rows]:
-    judging = known & (stream.roles == JUDGE)
+def _judge_rows(
+    stream: Stream, champion: ReplayedModel, known: Truths, candidate: int | None = None
+) -> tuple[Rows, Rows]:
+    judging = known & _is_fair(stream, candidate) & (stream.roles == JUDGE)
     old = stream.labelled_at <= champion.labels_until
+    for row, one in stream.asked.items():
+        old[row] |= one.scope == OLD
     return np.flatnonzero(judging & old), np.flatnonzero(judging & ~old)
+
+
+def _is_fair(stream: Stream, candidate: int | None = None) -> Truths:
+    """
+    Shape (N,): False of rows whose label was asked for in a way that makes them no sample for this candidate.
+
+    They were answered differently by another, or drawn among answers of a class and turned out to be of another class.
+    """
+    fair = np.ones(len(stream), dtype=bool)
+    for row, one in stream.asked.items():
+        if one.group == DIFFERENT:
+            fair[row] = one.version == candidate
+        elif one.group.startswith(CLASS):
+            fair[row] = one.group == f"{CLASS}{stream.classes[stream.truth[row]]}"
+    return fair
+
+
+def _asked_group(stream: Stream, row: int) -> str:
+    """The comparison in which alone a row counts; "" = all."""
+    one = stream.asked.get(row)
+    return "" if one is None or one.group == OVERALL else one.group
 
 
 def _profile(

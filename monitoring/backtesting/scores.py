@@ -68,6 +68,9 @@ class RetrainTold:
     promoted: bool
     judged: str
     train_images: int
+    waited_days: float
+    asked_labels: int
+    judged_again: str
 
 
 def compared(
@@ -106,6 +109,9 @@ def _score(
                 retrain.promoted,
                 retrain.judged,
                 retrain.train_images,
+                retrain.waited_days,
+                retrain.asked_labels,
+                retrain.judged_again,
             )
             for retrain in one.retrains
         ),

@@ -1,7 +1,7 @@
 """What a replay walks along: every answer of one version in order, with what it should have been and since when."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,8 +19,23 @@ Rows = NDArray[np.intp]
 UNLABELLED = -1
 TRAIN, SELECT, JUDGE = "train", "select", "judge"
 # A replay leaves nothing behind, so nobody could make use of knowing which group judges.
-_ROLE_KEY = b"a replay"
+ROLE_KEY = b"a replay"
 _BEFORE_EVERYTHING = np.datetime64("1970-01-01T00:00:00", "us")
+
+
+@dataclass(frozen=True)
+class AskedFor:
+    """
+    Why a label was asked for that chance did not draw: a candidate waits for it.
+
+    Attributes:
+        version: The number of the candidate.
+        group, scope: As `models.gate_needs.LabelNeed` has them; `models.gate_records.DIFFERENT` is a group too.
+    """
+
+    version: int
+    group: str
+    scope: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Stream:
         labelled_at: When that label came; NaT without.
         drawn: Whether chance drew it to be labelled, so that its label may measure.
         groups: Name of the images that each belongs with.
+        asked: Rows whose label was asked for on behalf of a candidate, and what for.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +70,7 @@ class Stream:
     labelled_at: Times
     drawn: Truths
     groups: tuple[str, ...]
+    asked: Mapping[int, AskedFor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -72,7 +89,7 @@ class Stream:
         known: dict[str, str] = {}
         for group in self.groups:
             if group not in known:
-                known[group] = role_of(group, _ROLE_KEY)
+                known[group] = role_of(group, ROLE_KEY)
         return np.array([known[group] for group in self.groups], dtype=object)
 
     @cached_property
@@ -91,6 +108,13 @@ class Stream:
         chosen = np.zeros(len(self), dtype=bool)
         chosen[order[first]] = True
         return chosen
+
+    def with_labels(self, comes: Mapping[int, np.datetime64], asked: Mapping[int, AskedFor]) -> "Stream":
+        """The same with labels that people were asked for: of each row, when its label comes, and what for."""
+        labelled_at = self.labelled_at.copy()
+        for row, at in comes.items():
+            labelled_at[row] = at
+        return replace(self, labelled_at=labelled_at, asked={**self.asked, **asked})
 
     def known_at(self, moment: np.datetime64) -> Truths:
         """Shape (N,): which rows could be examples at that moment; nothing of the future is among them."""

@@ -118,6 +118,9 @@ def test_the_gate_may_judge_in_a_replay(place):
         "judged" in one.judged or "Undecided" in one.judged or "Reject" in one.judged for one in found.scores[0].when
     )
     assert any("The gate judged on fewer images" in note for note in found.notes)
+    assert any("Only labels that are in the log can come" in note for note in found.notes)
+    waited = [one for one in found.scores[0].when if one.waited_days]
+    assert all(one.asked_labels == 0 and one.judged_again for one in waited)
 
 
 def test_policies_of_a_file_have_settings_of_their_own(usual, tmp_path):

@@ -19,6 +19,14 @@ from tests.service.cards import write_candidate
 
 
 @pytest.fixture
+def ctrl_c_is_heard():
+    """Tests that run side by side are told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return open_workplace(tmp_path)
@@ -165,6 +173,7 @@ def test_a_job_that_waits_to_be_gone_on_with_after_its_rollout_began_is_cancelle
     assert rollout_runs.run_of(place.engine, place.registry.name, run.sequence).is_open
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("up", [True, False])
 def test_who_presses_ctrl_c_hears_whether_the_job_goes_on_by_itself_and_what_ends_it(place, kedge, monkeypatch, up):
     write_candidate(place.settings.root / "made")
