@@ -97,6 +97,7 @@ def _awaiting(place: Workplace, run: RolloutRun) -> Awaiting:
         said=_said(decision),
         labels=tuple(one.in_words() for one in waits),
         enough=all(one.enough for one in waits),
+        some=any(one.come for one in waits),
         reading=find_job(place.engine, run.facts.reading).state if run.facts.reading else "",
     )
 

@@ -84,9 +84,12 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     if stands.enough:
         return Step(JUDGE, WAITING, f"the labels that it waited for have come ({labels}), and it is judged once more")
     until = run.stage_since + PATIENT * rules.most_stage
+    if observed.at > until and stands.some:
+        # Its second reading is paid for by the level of the first: better used than lost for a few labels.
+        return Step(JUDGE, WAITING, f"until {until:%Y-%m-%d %H:%M} UTC {labels} came, and it is judged with those")
     if observed.at > until:
-        return Step(END, EXPIRED, f"until {until:%Y-%m-%d %H:%M} UTC only {labels} came, which decides nothing")
-    return Step(WAIT, WAITING, f"{labels} have come; without the others it is given up on {until:%Y-%m-%d %H:%M} UTC")
+        return Step(END, EXPIRED, f"until {until:%Y-%m-%d %H:%M} UTC {labels} came, and so it is given up")
+    return Step(WAIT, WAITING, f"{labels} have come; on {until:%Y-%m-%d %H:%M} UTC it is judged with what has")
 
 
 def _read(as_shadow: RolloutRun, stands: Awaiting, observed: Observed, rules: RolloutRules) -> Step:

@@ -32,6 +32,7 @@ class Awaiting:
         said: The gate's newest decision in a sentence.
         labels: Of each kind of label that it waits for, how many have come, in words.
         enough: Whether they have all come.
+        some: Whether any has.
         reading: State of the job that judges it once more; "" = none was asked for.
     """
 
@@ -39,6 +40,7 @@ class Awaiting:
     said: str = ""
     labels: tuple[str, ...] = ()
     enough: bool = False
+    some: bool = False
     reading: str = ""
 
 

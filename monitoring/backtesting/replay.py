@@ -26,7 +26,7 @@ class ReplayRules:
         training_minutes: From asking for a retrain until its model may answer, and what each one costs.
         judging: Who lets a candidate through.
         subgroups: Metadata columns whose errors the judge images tell.
-        most_waiting: After so long an undecided candidate is given up.
+        most_waiting: After so long an undecided candidate is judged with the labels that have come.
         labeller: Who answers what such a candidate asks for; None = nobody, and only labels of the log can come.
         feedback_is_random: Whether chance drew all labels of the log, not only those that were drawn.
     """
@@ -90,7 +90,7 @@ def replay(stream: Stream, first: ReplayedModel, trigger: Trigger, rules: Replay
 
     A retrain learns from labels that had come when it was asked for, and answers from when it would have been ready;
     while one is on its way no other is begun, and none while a candidate about which the gate is undecided waits for
-    labels: it is judged once more when they have come, or given up. What the log says later is never looked at.
+    labels: it is judged once more when they have come, or its time is over. What the log says later is never looked at.
     """
     walk = _Walk(stream, first, trigger, rules)
     now = stream.began
@@ -175,10 +175,11 @@ class _Walk:
         self._take(asked(self._stream, waits, seen, self._rules.labeller))
         self._undecided = replace(waits, asked_until=seen.now)
         stands = come(self._stream, waits, seen.now, random=self._rules.feedback_is_random)
-        if all(one.enough for one in stands):
+        late = seen.now > waits.until
+        if all(one.enough for one in stands) or (late and any(one.labels for one in stands)):
             judged = self._judge_again(seen, waits)
             self._end_waiting(seen, waits, judged.words, promoted=judged.promoted)
-        elif seen.now > waits.until:
+        elif late:
             self._end_waiting(seen, waits, _given_up(waits, stands), promoted=False)
 
     def _judge_again(self, seen: Seen, waits: Undecided) -> Judged:
@@ -220,4 +221,4 @@ class _Trained:
 
 def _given_up(waits: Undecided, stands: tuple[Come, ...]) -> str:
     labels = "; ".join(one.in_words() for one in stands)
-    return f"Given up: until {moment(waits.until):%Y-%m-%d %H:%M} UTC only {labels} came, which decides nothing."
+    return f"Given up: until {moment(waits.until):%Y-%m-%d %H:%M} UTC {labels} came."

@@ -19,14 +19,17 @@ from monitoring.backtesting.stream import JUDGE, ROLE_KEY, AskedFor, Rows, Strea
 from monitoring.backtesting.trigger import Seen
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, LabelRequest
 from monitoring.labelling.unasked import Unasked, serving
-from monitoring.labelling.waiting import CLASS, Waiting, came, wanted
+from monitoring.labelling.waiting import CLASS, Waiting, attainable, came, wanted
 from monitoring.labelling.waiting import Seen as Unlabelled
 from monitoring.labels import Wanted
 from monitoring.signals import atypical
 
 
 class Labeller(Protocol):
-    """People who answer what is asked for a waiting candidate."""
+    """People who answer what is asked for a waiting candidate, `per_day` of it."""
+
+    @property
+    def per_day(self) -> float: ...
 
     def __call__(self, asked: Wanted, since: np.datetime64, now: np.datetime64) -> Mapping[int, np.datetime64]:
         """By place among what is asked, the pictures that they take on now, and when the label of each will come."""
@@ -41,7 +44,7 @@ class Undecided:
         needs: The labels that would decide.
         collected_at: Labels given later are news to its first judgement.
         asked_until: People were asked about what was answered until then.
-        until: Then it is given up.
+        until: Then it is judged with what has come.
     """
 
     model: ReplayedModel
@@ -71,7 +74,7 @@ def asked(stream: Stream, waits: Undecided, seen: Seen, labeller: Labeller | Non
     """The stream with the labels that people will give of what was answered since the last look."""
     if labeller is None:
         return stream
-    rows, left = _askable(stream, seen), _left(stream, waits)
+    rows, left = _askable(stream, seen), _left(stream, waits, labeller.per_day)
     if not left or not len(rows):
         return stream
     asks = wanted(Waiting(waits.model.number, left), _unlabelled(stream, waits, seen, rows), ROLE_KEY)
@@ -121,11 +124,11 @@ def _drifted(seen: Seen, rows: Rows) -> Truths:
     return np.asarray(np.any(atypical_in, axis=0), dtype=np.bool_)
 
 
-def _left(stream: Stream, waits: Undecided) -> tuple[LabelNeed, ...]:
+def _left(stream: Stream, waits: Undecided, per_day: float) -> tuple[LabelNeed, ...]:
     """What people were not yet asked about; a label that is on its way counts as what it was asked for."""
     mine = [_answered(one) for one in _requests(stream, waits, waits.asked_until)]
     found = []
-    for need in waits.needs:
+    for need in attainable(waits.needs, per_day):
         labels = need.labels - came(mine, waits.model.number, need)
         if labels > 0:
             different = None if need.different is None else ceil(labels * need.different / need.labels)

@@ -94,7 +94,9 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
 
 def _waits(place: WatchPlace) -> Waiting | None:
     version = waiting_version(place.registry, place.registry.champions.current())
-    return None if version is None else waiting(version, requests(place.engine, place.name))
+    return (
+        None if version is None else waiting(version, requests(place.engine, place.name), place.settings.labels.per_day)
+    )
 
 
 def _channels(said: Evidence) -> tuple[str, ...]:

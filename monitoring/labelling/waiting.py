@@ -28,6 +28,10 @@ from monitoring.reference.coded import CodedRows
 CLASS = "class="
 _READINGS, _READING = "judge-readings", "reading"
 _MOST_READINGS = 2
+# As long as a candidate waits by the usual settings. A label for what cannot be had by then is taken from what can.
+_WAITS_DAYS = 14
+# Where so large a part of all images would do, it is not worth while to look for those answered differently.
+_NO_FEWER = 0.8
 # Several times a part of a label is a whole one, whatever floats make of it.
 _ROUNDED = 1e-9
 
@@ -62,16 +66,31 @@ def has_reading_left(registry: Registry, version: ModelVersion) -> bool:
     )
 
 
-def waiting(version: ModelVersion, requests: Sequence[LabelRequest]) -> Waiting:
-    """What is left to be asked, after what was asked already."""
+def waiting(version: ModelVersion, requests: Sequence[LabelRequest], per_day: float) -> Waiting:
+    """
+    What is left to be asked, after what was asked already.
+
+    per_day: Labels that people can give.
+    """
     mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version.version]
     left = []
-    for need in needs_from_json(version.gate):
+    for need in attainable(needs_from_json(version.gate), per_day):
         labels = need.labels - floor(sum(_worth(one, need) for one in mine) + _ROUNDED)
         if labels > 0:
             different = None if need.different is None else ceil(labels * need.different / need.labels)
             left.append(LabelNeed(need.group, need.scope, labels, different))
     return Waiting(version.version, tuple(left))
+
+
+def attainable(needs: Sequence[LabelNeed], per_day: float) -> tuple[LabelNeed, ...]:
+    """
+    Those for which people can give enough labels in time; all, where none is such.
+
+    Groups come first, then what few labels may decide.
+    """
+    most = per_day * _WAITS_DAYS
+    able = [one for one in needs if (one.different or one.labels) <= most]
+    return tuple(sorted(able or needs, key=lambda one: (one.group == OVERALL, one.different is None)))
 
 
 def serves(request: LabelRequest, need: LabelNeed, *, answered: bool = False) -> bool:
@@ -164,7 +183,7 @@ def columns_of(metadata: CodedRows, waits: Waiting) -> dict[str, list[str]]:
 def _able(need: LabelNeed, seen: Seen, able: Bools) -> list[tuple[str, Bools]]:
     """Rows that can serve a need, by what they are asked for."""
     answers, shadow = np.array(seen.answers, dtype=object), np.array(seen.shadow, dtype=object)
-    if need.group == OVERALL and need.different is None:
+    if need.group == OVERALL and (need.different is None or need.different >= _NO_FEWER * need.labels):
         return [(OVERALL, able)]
     if need.group == OVERALL:
         return [(DIFFERENT, able & (shadow != "") & (answers != shadow)), (OVERALL, able & (shadow == ""))]

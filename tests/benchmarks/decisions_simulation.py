@@ -113,7 +113,7 @@ def _told(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     )
     waits = (
         "A candidate about which the gate is undecided waits for labels as in production: no other retrain begins "
-        "meanwhile, it is judged once more when they have come, and given up after two weeks. People answer ten "
+        "meanwhile, and it is judged once more when they have come, or after two weeks. People answer ten "
         "pictures a day beside the others of what it asks for; they are told as labels asked for. Whoever promotes "
         "without a gate needs none of them."
     )
@@ -210,14 +210,14 @@ def _summary(found: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _why_kept_back(lived: Sequence[Mapping[str, Any]]) -> str:
     """What became of the candidates that waited."""
     ends = [words for row in lived for words in row.get("came_of_it", ())]
-    given_up = [words for words in ends if words.startswith("Given up")]
     passed = sum(words.startswith("Promote") or "relief" in words for words in ends)
-    old = sum(", old" in words for words in given_up)
-    retrains = sum(row["retrains"] for row in lived)
+    undecided = [words for words in ends if words.startswith("Undecided") and "relief" not in words]
+    gain = sum("No gain is proven" in words for words in undecided)
+    old = sum("not ruled out for accuracy of overall" in words for words in undecided)
     return (
-        f"of {retrains} candidates {len(ends)} waited for labels; {passed} of these then passed, and {len(given_up)} "
-        f"were given up after two weeks with fewer labels than they needed, {old} of them for want of old images also; "
-        "of 200 pictures a day 30 may judge, and few of these the two models answer differently: 8 to 34 in two weeks"
+        f"of {sum(row['retrains'] for row in lived)} candidates {len(ends)} waited for labels, of which {passed} then "
+        f"passed; {len(undecided)} were undecided still, {gain} of them with a gain too small to be proven, and {old} "
+        "with too few old images to rule out a loss of two points"
     )
 
 

@@ -82,6 +82,33 @@ def test_a_gain_is_looked_for_where_the_two_answer_differently():
     assert {found.purposes[row]["group"] for row in np.flatnonzero(found.weights * unseen)} == {"overall"}
 
 
+def test_what_people_cannot_label_in_time_takes_no_label_from_what_they_can():
+    class Version:
+        version = 2
+        gate = undecided(
+            LabelNeed("overall", "old", 3_334),
+            LabelNeed("overall", "recent", 200, 40),
+            LabelNeed("class=owl", "old", 90),
+        )
+
+    def groups(per_day):
+        return [(one.group, one.scope) for one in waiting(Version, (), per_day).needs]
+
+    assert groups(20) == [("class=owl", "old"), ("overall", "recent")]
+    assert groups(1_000) == [("class=owl", "old"), ("overall", "recent"), ("overall", "old")]
+    # Where nothing can be had, everything is tried.
+    assert groups(1) == groups(1_000)
+
+
+def test_where_as_many_are_needed_of_any_image_nobody_looks_for_those_answered_differently():
+    given = seen(400)
+
+    found = wanted(Waiting(2, (LabelNeed("overall", "recent", 50, 45),)), given, KEY)
+
+    assert {one["group"] for one in found.purposes if one} == {"overall"}
+    assert ((found.weights > 0) == judging(given)).all()
+
+
 def test_a_label_of_an_image_answered_differently_counts_for_as_many_of_any_image_as_it_saves():
     need = LabelNeed("overall", "recent", 300, 30)
 
@@ -92,7 +119,7 @@ def test_a_label_of_an_image_answered_differently_counts_for_as_many_of_any_imag
 
     assert came(asked, 2, need) == 290
     assert came([*asked, request(ANSWERED, DIFFERENT, "owl")], 2, need) == 300
-    assert [(one.labels, one.different) for one in waiting(Version, asked).needs] == [(5, 1)]
+    assert [(one.labels, one.different) for one in waiting(Version, asked, per_day=20).needs] == [(5, 1)]
     assert came(asked, 2, LabelNeed("overall", "recent", 300)) == 0
 
 
@@ -152,7 +179,7 @@ def test_what_was_asked_is_not_asked_again_and_what_proved_another_class_does_no
         request(ANSWERED, "overall", "owl", scope="old"),
     ]
 
-    left = {(one.group, one.scope): one.labels for one in waiting(Version, asked).needs}
+    left = {(one.group, one.scope): one.labels for one in waiting(Version, asked, per_day=20).needs}
 
     assert left == {("class=duck", "recent"): 7, ("overall", "old"): 3}
 

@@ -80,7 +80,7 @@ def test_it_waits_as_a_shadow_says_for_what_and_is_no_canary(place, tmp_path):
     assert [(one.alias, one.version, one.share) for one in rollouts.running(place.engine, "cards")] == [
         ("shadow", 2, 1.0)
     ]
-    assert "labels of any image, old have come; without the others it is given up on" in run.words
+    assert "labels of any image, old have come; on " in run.words
     assert waiting_version(place.registry, 1).version == version.version
     assert jobs(place.engine) == ()
 
@@ -232,9 +232,25 @@ def test_one_whose_labels_do_not_come_is_given_up(place, tmp_path):
     advance_rollouts(place)
 
     assert newest(place).stage == "expired"
-    assert "only 0 of" in newest(place).words
+    assert "UTC 0 of" in newest(place).words
     assert place.registry.version(2).state == "refused"
     assert rollouts.running(place.engine, "cards") == ()
+
+
+def test_one_that_got_some_of_its_labels_is_judged_with_those_when_its_time_is_over(place, tmp_path):
+    sent_out(place, tmp_path)
+    labelled(place, 5, scope="old")
+    with writing(place.engine) as connection:
+        connection.execute(schema.rollout_runs.update().values(stage_since=now() - timedelta(days=15)))
+
+    advance_rollouts(place)
+    (job,) = jobs(place.engine)
+    done(place)
+
+    assert job.kind == "judge"
+    assert [row.kind for row in place.ledger.rows("judge-readings")] == ["reading", "reading"]
+    assert place.registry.version(2).state == "refused"
+    assert newest(place).stage == "stopped"
 
 
 def test_a_newer_candidate_takes_the_place_of_one_that_waits(place, tmp_path):
