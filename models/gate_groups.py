@@ -82,7 +82,9 @@ def _row(one: Comparison, status: str, watched: int, level: float) -> CheckRow:
         else:
             result, needed = UNDECIDED, _needed(one, level)
     elif status == "watched":
-        result = "failed" if lower > 0 or counts.loss > _WATCHED_MOST_LOSS else "noted"
+        # A burst of one picture is no clear loss, however many frames it has.
+        clear = counts.loss > _WATCHED_MOST_LOSS and counts.images >= _LEAST_WATCHED
+        result = "failed" if lower > 0 or clear else "noted"
         needed = _needed(one, level) if result == "noted" else None
     else:
         result = "noted"

@@ -62,8 +62,11 @@ def _classes(runs: int) -> list[Row]:
     for number, per_class in enumerate((150, 300)):
         world = World(10 * per_class, 0.05, classes=10, losing=1)
         share = promoted(world, None, "schedule", runs, 200 + number, rules)["promote"]
-        what = f"one of ten classes loses its margin (5 points), {per_class} images each: promoted"
-        rows.append(at_most(what, share, runs))
+        what = f"one of ten classes loses its margin (5 points), {per_class} images each"
+        if per_class < images_needed(0.05, DISCORDANCE, power=0.8):
+            rows.append(Row(f"{what}, too few to judge a class by: promoted", "share of runs", share))
+        else:
+            rows.append(at_most(f"{what}: promoted", share, runs))
     return rows
 
 

@@ -211,6 +211,22 @@ def test_a_watched_group_is_rejected_only_for_a_clear_loss():
     assert {one.group for one in decision.objections} == {"camera=C"}
 
 
+def test_frames_of_one_burst_are_no_clear_loss_of_a_watched_group():
+    candidate, champion = pair(4_000)
+    number = np.arange(4_000)
+    few = tuple({"camera": "C" if one < 40 else "A"} for one in number)
+    # Four bursts of ten frames, of which one is lost: a quarter of the frames, and one thing that happened.
+    bursts = tuple(f"burst {one // 10}" if one < 40 else str(one) for one in number)
+    spoilt = np.where(number < 10, 1 - candidate.truth, candidate.answer)
+    one, other = (replace(each, metadata=few, groups=bursts) for each in (replace(candidate, answer=spoilt), champion))
+
+    decision = decide(given((one, other)), RULES)
+
+    row = next(each for each in decision.checks if (each.name, each.group) == ("accuracy", "camera=C"))
+    assert (row.status, row.result) == ("watched", "noted")
+    assert row.loss > 0.2
+
+
 def test_small_losses_do_not_add_up_past_the_anchor():
     candidate, champion = pair(4_000, discordance=0.02)
     anchor = replace(champion, answer=np.where(np.arange(4_000) % 2 == 0, champion.truth, champion.answer))
