@@ -141,8 +141,7 @@ def _judged(found: DecisionRows, number: int, since: datetime) -> Step:
     lines = [f"{row.at:%Y-%m-%d %H:%M}: {row.facts.get('outcome')}." for row in rows] if len(rows) > 1 else []
     checks = [one for one in decision.get("checks") or () if isinstance(one, Mapping)]
     if checks:
-        passed = sum(one.get("result") == "passed" for one in checks)
-        lines.append(f"{passed} of {len(checks)} checks passed; `kedge gate {number}` shows them.")
+        lines.append(_counted(checks, number))
     lines += [
         str(one["words"]) for one in decision.get("objections") or () if isinstance(one, Mapping) and one.get("words")
     ]
@@ -249,6 +248,15 @@ def _plain(word: Any) -> str:
 def _length(span: timedelta) -> str:
     seconds = span.total_seconds()
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004 - as one says it
+
+
+def _counted(checks: Sequence[Mapping[str, Any]], number: int) -> str:
+    """How many checks passed, and how many had too few images to decide anything."""
+    results = [one.get("result") for one in checks]
+    noted = results.count("noted")
+    beside = f", {noted} more had too few images to decide" if noted else ""
+    passed, deciding = results.count("passed"), len(results) - noted
+    return f"{passed} of {deciding} checks passed{beside}; `kedge gate {number}` shows them."
 
 
 def _each_once(lines: Iterable[str]) -> tuple[str, ...]:
