@@ -52,7 +52,7 @@ def needs_of(decision: GateDecision) -> tuple[LabelNeed, ...]:
             most[key] = max(one.needed_labels, most.get(key, 0))
     found = [*gains, *(LabelNeed(group, scope, labels) for (group, scope), labels in most.items())]
     relief = decision.relief_needed
-    if relief is not None and 2 * relief <= sum(one.labels for one in found):
+    if relief is not None and (not found or 2 * relief <= sum(one.labels for one in found)):
         return (LabelNeed(OVERALL, RECENT, relief, relief=True),)
     return tuple(sorted(found, key=lambda one: (one.group == OVERALL, one.scope != OLD, -one.labels, one.group)))
 

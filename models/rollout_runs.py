@@ -15,6 +15,8 @@ from infra.ledger import append_within
 WAITING, SHADOW, CANARY, PROMOTING, PROBATION = "waiting", "shadow", "canary", "promoting", "probation"
 DONE, STOPPED, ROLLED_BACK, EXPIRED = "done", "stopped", "rolled_back", "expired"
 OPEN = (WAITING, SHADOW, CANARY, PROMOTING, PROBATION)
+# Labels come more slowly than answers: they are waited for so many times the longest stage.
+PATIENT = 14
 
 STREAM = "rollouts"  # of the ledger
 _table = schema.rollout_runs

@@ -10,11 +10,11 @@ import numpy as np
 
 from flows.backtest.policies import Policy, policies_of
 from flows.backtest.policy_kinds import Usual
-from flows.rollout.plan import PATIENT
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.jobs import JUDGE, Job, jobs
 from models.gate_records import GateRules
+from models.rollout_runs import PATIENT
 from monitoring.backtesting.champion_rows import moment
 from monitoring.backtesting.judging import GATE, GUARD, Judging
 from monitoring.backtesting.logged import Logged, logged_stream, most_labelled_version

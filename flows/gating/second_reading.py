@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flows.collecting.collect import retrain_snapshot
-from flows.gating.awaited import awaited
+from flows.gating.awaited import are_enough, awaited
 from flows.gating.untrained import untrained
 from flows.judging import judge
 from flows.orders import READ_AGAIN, Outcome
@@ -91,8 +91,9 @@ def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> Re
             f"{version.title} has no reading of the judge images left, or a newer candidate took its place. "
             "Each reading more would raise the chance that a worse model slips through; `kedge retrain` makes another."
         )
-    missing = [one for one in awaited(place, version) if not one.enough]
-    if missing and not anyway:
+    waits = awaited(place, version)
+    if not anyway and not are_enough(place, waits):
+        missing = [one for one in waits if not one.enough]
         raise UserError(
             f"{version.title} was not judged again: {'; '.join(one.in_words() for one in missing)} have come. "
             "`kedge labels next` lists what is asked; --anyway uses its last reading now."

@@ -134,7 +134,8 @@ def _told(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> Roll
     before = datetime.fromisoformat(run.facts.seen["at"]) if run.facts.seen else None
     if step.words == run.words and refused_at == run.facts.refused_at and before and seen.at - before < _TOLD_EVERY:
         return run
-    since = seen.at if seen.is_idle else run.stage_since
+    # A trial's time begins with its traffic; labels may come while nobody sends anything.
+    since = seen.at if seen.is_idle and run.stage != WAITING else run.stage_since
     after = replace(run, words=step.words, facts=facts, stage_since=since)
     return rollout_runs.move(place.engine, run, after, "") or run
 

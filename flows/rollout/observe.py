@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from flows.gating.awaited import awaited
+from flows.gating.awaited import are_enough, awaited
 from flows.kept_labels import champion_classes
 from flows.rollout.problems import agreement_floor
 from flows.rollout.records import Awaiting, Observed, RolloutRules
@@ -96,7 +96,7 @@ def _awaiting(place: Workplace, run: RolloutRun) -> Awaiting:
         state=version.state,
         said=_said(decision),
         labels=tuple(one.in_words() for one in waits),
-        enough=all(one.enough for one in waits),
+        enough=are_enough(place, waits),
         some=any(one.come for one in waits),
         reading=find_job(place.engine, run.facts.reading).state if run.facts.reading else "",
     )

@@ -15,6 +15,7 @@ from models.rollout_runs import (
     CANARY,
     DONE,
     EXPIRED,
+    PATIENT,
     PROBATION,
     PROMOTING,
     ROLLED_BACK,
@@ -29,8 +30,6 @@ from monitoring.comparison import FEW
 REFUSAL_PATIENCE = timedelta(seconds=30)
 # By relief the gate let it go on undecided, and not to everybody: the canary makes up for it.
 _LONGER = 2
-# Labels come more slowly than answers: they are waited for so many times as long.
-PATIENT = 14
 _UNGUARDED = "nothing could: neither its judging nor 30 labels of the champion before say how often it may err"
 
 
@@ -89,7 +88,8 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
         return Step(JUDGE, WAITING, f"until {until:%Y-%m-%d %H:%M} UTC {labels} came, and it is judged with those")
     if observed.at > until:
         return Step(END, EXPIRED, f"until {until:%Y-%m-%d %H:%M} UTC {labels} came, and so it is given up")
-    return Step(WAIT, WAITING, f"{labels} have come; on {until:%Y-%m-%d %H:%M} UTC it is judged with what has")
+    then = "it is judged with what has" if stands.some else "it is given up if none has"
+    return Step(WAIT, WAITING, f"{labels} have come; on {until:%Y-%m-%d %H:%M} UTC {then}")
 
 
 def _read(as_shadow: RolloutRun, stands: Awaiting, observed: Observed, rules: RolloutRules) -> Step:

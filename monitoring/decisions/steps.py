@@ -1,5 +1,6 @@
 """Each step of a decision in words, from its rows; what ought to be there and is not, is said."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,12 @@ _STATES = {
     "undecided": WARN,
     "failed": BAD,
     "cancelled": WARN,
+}
+_RESULTS = {
+    "passed": "passed",
+    "failed": "failed",
+    "undecided": "undecided",
+    "noted": "of groups too small to decide",
 }
 _STAGES = {"done": GOOD, "stopped": WARN, "rolled_back": BAD, "expired": WARN}
 _REASONS = {
@@ -251,19 +258,17 @@ def _length(span: timedelta) -> str:
 
 
 def _counted(checks: Sequence[Mapping[str, Any]], number: int) -> str:
-    """How many checks passed, and how many had too few images to decide anything."""
-    results = [one.get("result") for one in checks]
-    noted = results.count("noted")
-    beside = f", {noted} more had too few images to decide" if noted else ""
-    passed, deciding = results.count("passed"), len(results) - noted
-    return f"{passed} of {deciding} checks passed{beside}; `kedge gate {number}` shows them."
+    """How many checks came out which way."""
+    counts = Counter(one.get("result") for one in checks)
+    words = ", ".join(f"{counts[result]} {said}" for result, said in _RESULTS.items() if counts[result])
+    return f"Checks: {words}; `kedge gate {number}` shows them."
 
 
 def _each_once(lines: Iterable[str]) -> tuple[str, ...]:
     """Without emptiness and what another line says already; of very many the first, and how many more."""
     told: list[str] = []
     for line in lines:
-        if line and not any(line in before for before in told):
+        if line and line not in told and not any(line.endswith(".") and line in before for before in told):
             told.append(line)
     if len(told) > _MOST_LINES + 1:
         return (*told[:_MOST_LINES], f"… and {len(told) - _MOST_LINES} more.")

@@ -17,7 +17,7 @@ from monitoring.labelling.rows import (
     requests,
     role_key,
 )
-from monitoring.labelling.waiting import Waiting, waiting, waiting_version
+from monitoring.labelling.waiting import Waiting, most_labels, waiting, waiting_version
 from monitoring.labels import PlanRules, plan
 from monitoring.log.cursor import Cursor
 from monitoring.reference.profile import ReferenceProfile
@@ -95,7 +95,7 @@ def _plan(place: WatchPlace, profile: ReferenceProfile, said: Evidence) -> Label
 def _waits(place: WatchPlace) -> Waiting | None:
     version = waiting_version(place.registry, place.registry.champions.current())
     return (
-        None if version is None else waiting(version, requests(place.engine, place.name), place.settings.labels.per_day)
+        None if version is None else waiting(version, requests(place.engine, place.name), most_labels(place.settings))
     )
 
 

@@ -9,17 +9,19 @@ it does. For a gain, too, such answers save labels: only pictures that the two a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, floor
 
 import numpy as np
 import polars as pl
 
 from infra.ledger import Ledger
+from infra.settings import Settings
 from models.examples import role_of
 from models.gate_needs import OVERALL, LabelNeed, needs_from_json
 from models.gate_records import DIFFERENT, OLD
 from models.registry import WAITING, ModelVersion, Registry
+from models.rollout_runs import PATIENT
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, LabelRequest
 from monitoring.labels import Bools, Wanted
 from monitoring.prediction_log import PredictionLog
@@ -28,8 +30,7 @@ from monitoring.reference.coded import CodedRows
 CLASS = "class="
 _READINGS, _READING = "judge-readings", "reading"
 _MOST_READINGS = 2
-# As long as a candidate waits by the usual settings. A label for what cannot be had by then is taken from what can.
-_WAITS_DAYS = 14
+_MINUTES_A_DAY = 24 * 60
 # Where so large a part of all images would do, it is not worth while to look for those answered differently.
 _NO_FEWER = 0.8
 # Several times a part of a label is a whole one, whatever floats make of it.
@@ -66,31 +67,35 @@ def has_reading_left(registry: Registry, version: ModelVersion) -> bool:
     )
 
 
-def waiting(version: ModelVersion, requests: Sequence[LabelRequest], per_day: float) -> Waiting:
+def waiting(version: ModelVersion, requests: Sequence[LabelRequest], most: float) -> Waiting:
     """
     What is left to be asked, after what was asked already.
 
-    per_day: Labels that people can give.
+    most: Labels that people can give while it waits.
     """
     mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version.version]
     left = []
-    for need in attainable(needs_from_json(version.gate), per_day):
+    for need in attainable(needs_from_json(version.gate), most):
         labels = need.labels - floor(sum(_worth(one, need) for one in mine) + _ROUNDED)
         if labels > 0:
             different = None if need.different is None else ceil(labels * need.different / need.labels)
-            left.append(LabelNeed(need.group, need.scope, labels, different))
+            left.append(replace(need, labels=labels, different=different))
     return Waiting(version.version, tuple(left))
 
 
-def attainable(needs: Sequence[LabelNeed], per_day: float) -> tuple[LabelNeed, ...]:
+def attainable(needs: Sequence[LabelNeed], most: float) -> tuple[LabelNeed, ...]:
     """
-    Those for which people can give enough labels in time; all, where none is such.
+    Those for which people can give enough labels in time, `most` of them; all, where none is such.
 
-    Groups come first, then what few labels may decide.
+    A label for what cannot be had would be taken from what can. Groups come first, then what few labels may decide.
     """
-    most = per_day * _WAITS_DAYS
     able = [one for one in needs if (one.different or one.labels) <= most]
     return tuple(sorted(able or needs, key=lambda one: (one.group == OVERALL, one.different is None)))
+
+
+def most_labels(settings: Settings) -> float:
+    """Labels that people can give while a candidate waits."""
+    return settings.labels.per_day * PATIENT * settings.rollout.most_stage_minutes / _MINUTES_A_DAY
 
 
 def serves(request: LabelRequest, need: LabelNeed, *, answered: bool = False) -> bool:

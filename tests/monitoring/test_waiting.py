@@ -92,7 +92,7 @@ def test_what_people_cannot_label_in_time_takes_no_label_from_what_they_can():
         )
 
     def groups(per_day):
-        return [(one.group, one.scope) for one in waiting(Version, (), per_day).needs]
+        return [(one.group, one.scope) for one in waiting(Version, (), 14.0 * per_day).needs]
 
     assert groups(20) == [("class=owl", "old"), ("overall", "recent")]
     assert groups(1_000) == [("class=owl", "old"), ("overall", "recent"), ("overall", "old")]
@@ -119,7 +119,7 @@ def test_a_label_of_an_image_answered_differently_counts_for_as_many_of_any_imag
 
     assert came(asked, 2, need) == 290
     assert came([*asked, request(ANSWERED, DIFFERENT, "owl")], 2, need) == 300
-    assert [(one.labels, one.different) for one in waiting(Version, asked, per_day=20).needs] == [(5, 1)]
+    assert [(one.labels, one.different) for one in waiting(Version, asked, most=280).needs] == [(5, 1)]
     assert came(asked, 2, LabelNeed("overall", "recent", 300)) == 0
 
 
@@ -179,7 +179,7 @@ def test_what_was_asked_is_not_asked_again_and_what_proved_another_class_does_no
         request(ANSWERED, "overall", "owl", scope="old"),
     ]
 
-    left = {(one.group, one.scope): one.labels for one in waiting(Version, asked, per_day=20).needs}
+    left = {(one.group, one.scope): one.labels for one in waiting(Version, asked, most=280).needs}
 
     assert left == {("class=duck", "recent"): 7, ("overall", "old"): 3}
 

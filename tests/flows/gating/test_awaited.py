@@ -1,9 +1,14 @@
 """What counts towards the labels that an undecided candidate waits for."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from flows.gating.awaited import awaited
+from flows.gating.awaited import are_enough, awaited
+from infra.clock import now
 from models.gate_records import GateDecision
+from models.prediction import Label
 from tests.flows.gating.opinions import open_project
 from tests.flows.gating.test_gate_command import candidate_of, labelled, manifest
 
@@ -60,3 +65,28 @@ def test_where_all_that_is_handed_in_is_drawn_by_chance_it_counts(project):
     assert recent(place, version).come == 7
     # Nothing that came lately tells of the old world.
     assert all(one.come == 0 for one in awaited(place, version) if one.need.scope == "old")
+
+
+def test_a_label_that_is_handed_in_again_is_no_new_one(project):
+    place, version = project("[monitor]\nfeedback_is_random = true\n")
+    labelled(place, 7, stratum=None)
+    later = replace(version, labels_until=now())
+
+    ids = place.log.labelled(columns=("id", "true_label")).rows()
+    at = now() + timedelta(seconds=1)
+    again = [Label(one, truth, at, "ann", sequence=100 + row) for row, (one, truth) in enumerate(ids)]
+    place.log.append_labels("l", 2, list(enumerate(again)))
+
+    assert recent(place, version).come == 7
+    assert recent(place, later).come == 0
+
+
+def test_what_people_cannot_label_in_time_is_not_waited_for(project):
+    place, version = project()
+    waits = awaited(place, version)
+    hopeless = [replace(one.need, group="class=a", labels=5_000, different=None) for one in waits[:1]]
+    come = [replace(one, come=one.need.labels) for one in waits if (one.need.different or one.need.labels) <= 280]
+
+    assert come
+    assert are_enough(place, [*come, *(replace(waits[0], need=one) for one in hopeless)])
+    assert not are_enough(place, [replace(one, come=one.need.labels - 1) for one in come])

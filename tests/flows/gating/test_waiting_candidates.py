@@ -253,6 +253,18 @@ def test_one_that_got_some_of_its_labels_is_judged_with_those_when_its_time_is_o
     assert newest(place).stage == "stopped"
 
 
+def test_a_weekend_without_a_picture_does_not_put_its_day_off(place, tmp_path):
+    sent_out(place, tmp_path)
+    days_ago = now() - timedelta(days=10)
+    with writing(place.engine) as connection:
+        connection.execute(schema.rollout_runs.update().values(stage_since=days_ago))
+
+    advance_rollouts(place)
+
+    assert newest(place).stage == "waiting"
+    assert newest(place).stage_since == days_ago
+
+
 def test_a_newer_candidate_takes_the_place_of_one_that_waits(place, tmp_path):
     sent_out(place, tmp_path)
     later = place.registry.register(reader(tmp_path / "c", BLUE), reason="manual", parent_version=1)

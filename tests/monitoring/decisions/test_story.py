@@ -164,7 +164,7 @@ def test_a_refused_candidate_is_told_with_the_gates_objections(registry, registe
 
     assert newest.title == "Retrain for harm: version 2 was refused"
     assert step(newest, "gate").lines == (
-        "1 of 2 checks passed; `kedge gate 2` shows them.",
+        "Checks: 1 passed, 1 failed; `kedge gate 2` shows them.",
         "Class 7 lost 9 points of recall.",
     )
 
