@@ -1,9 +1,10 @@
 """`kedge train`: a model from the manifest; promoted only when there is no champion to be better than."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flows.candidate import FIRST, Order, Outcome, make_candidate
 from flows.collecting.preparing import is_as_begun
+from flows.collecting.snapshot import kept_snapshot
 from flows.data import check_data
 from flows.jobs.attempts import attempted
 from flows.jobs.releasing import release_dead
@@ -11,9 +12,11 @@ from flows.promote import promote
 from flows.telling import Teller
 from flows.workplace import Workplace
 from infra.errors import UserError
+from infra.job_claims import hand_back
 from infra.job_keeping import Keeper, Stopped
 from infra.jobs import Job, claim_job, finish_job, note_run_dir, queue_job
 from models.gate_records import PROMOTE
+from models.registry import ModelVersion
 from monitoring.reference.profile import load_profile
 
 
@@ -30,9 +33,11 @@ def train(place: Workplace, teller: Teller) -> Outcome:
     release_dead(place.settings, place.engine)
     reason = "first" if place.registry.champions.current() is None else "manual"
     job = queue_job(place.engine, FIRST, reason)
+    # Looked at while it is nobody's: whatever fails or is stopped here leaves it waiting, and is no attempt.
+    left = _left_behind(place, job, teller)
     claimed = claim_job(place.engine, job.id) if job.kind == FIRST else None
-    if claimed is not None and (left := _left_behind(place, claimed, teller)):
-        teller.warn(f"{left}. Training begins anew.")
+    if claimed is not None and left is not None:
+        teller.warn(f"{_closed(place, claimed, left)}. Training begins anew.")
         job = queue_job(place.engine, FIRST, reason)
         claimed = claim_job(place.engine, job.id) if job.kind == FIRST else None
     if claimed is None:
@@ -53,21 +58,42 @@ def _order(place: Workplace, job: Job) -> Order:
     return Order(FIRST, job.reason, place.settings.storage.home / "runs" / job.id, job_id=job.id)
 
 
-def _left_behind(place: Workplace, job: Job, teller: Teller) -> str:
+@dataclass(frozen=True)
+class _Left:
+    """What a job that was broken off has registered, and why it cannot be gone on with."""
+
+    made: ModelVersion
+    why: str
+
+
+def _left_behind(place: Workplace, job: Job, teller: Teller) -> _Left | None:
     """
-    Close a job that was broken off once its version was registered, where it would begin otherwise now; "" elsewhere.
+    What a job left that was broken off once its version was registered, where it would begin otherwise now.
 
     A job makes one version: going on would call the version of the old images one of the new.
     """
-    made = place.registry.version_of_job(job.id)
-    if made is None or is_as_begun(place, _order(place, job), teller):
-        return ""
-    why = f"broken off after version {made.version} was registered; images or settings have changed since"
-    if load_profile(place.engine, place.objects, place.registry.name, made.version) is None:
-        # Its traffic could not be watched, and what the profile is made from is gone.
-        place.registry.withdraw(made.version, actor="kedge train", reason=why)
-        why += ", so that it cannot be completed and is refused"
-    finish_job(place.engine, job.id, "cancelled", claim=job.claim, error=why)
+    made = place.registry.version_of_job(job.id) if (job.kind, job.state) == (FIRST, "queued") else None
+    order = _order(place, job)
+    if made is None or is_as_begun(place, order, teller):
+        return None
+    changed = "images or settings have changed since"
+    if kept_snapshot(order.run_dir) is None:
+        changed = "its run directory is gone"
+    return _Left(made, f"broken off after version {made.version} was registered; {changed}")
+
+
+def _closed(place: Workplace, job: Job, left: _Left) -> str:
+    """Close it, and refuse what could not be watched; says what it was."""
+    why, number = left.why, left.made.version
+    try:
+        if load_profile(place.engine, place.objects, place.registry.name, number) is None:
+            # What its profile is made from is gone.
+            place.registry.withdraw(number, actor="kedge train", reason=why)
+            why += ", so that it cannot be completed and is refused"
+        finish_job(place.engine, job.id, "cancelled", claim=job.claim, error=why)
+    except BaseException as stop:
+        hand_back(place.engine, job, f"stopped: {str(stop) or type(stop).__name__}")
+        raise
     return f"Job {job.id} was {why}"
 
 

@@ -32,12 +32,16 @@ class Trial:
     seconds: float
 
 
+class VersionRefused(UserError):
+    """A serving worker refused the version itself; who merely did not answer in time says nothing of it."""
+
+
 @dataclass(frozen=True)
 class _Obstacle:
-    """What keeps a worker from following; `final` where waiting would not help."""
+    """What keeps a worker from following; `refused`: it will not have the version, and waiting would not help."""
 
     words: str
-    final: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ def start(
     Put `version` on trial everywhere.
 
     Raises:
-        UserError: it cannot be tried; or a worker refused it or did not take it within `wait_s` seconds, in which
-            case the trial is ended.
+        VersionRefused: a worker refused it; the trial is ended.
+        UserError: it cannot be tried; or a worker did not take it within `wait_s` seconds, and the trial is ended.
     """
     begun = time.monotonic()
     name = place.settings.project.name
@@ -82,7 +86,7 @@ def end(place: Workplace, alias: str, *, actor: str, reason: str, wait_s: float 
     problem = _wait(place, lambda worker: _holding(worker, rollout), begun + wait_s)
     if problem is not None:
         raise UserError(
-            f"The {alias} {title_of(name, rollout.version)} is ended, but {problem}. "
+            f"The {alias} {title_of(name, rollout.version)} is ended, but {problem.words}. "
             "It lets go as soon as it reaches the database; the service's log says more."
         )
     return Trial(rollout, len(live_workers(place.engine, name)), time.monotonic() - begun)
@@ -106,16 +110,16 @@ def _comparison(place: Workplace, rollout: Rollout, champion: int) -> Comparison
     return compare_shadow(rows, champion, rollout.version, subgroups)
 
 
-def _wait(place: Workplace, obstacle_of: Callable[[Worker], _Obstacle | None], deadline: float) -> str | None:
-    """None once nothing stands in any live worker's way; else what is final, or what lasted too long."""
+def _wait(place: Workplace, obstacle_of: Callable[[Worker], _Obstacle | None], deadline: float) -> _Obstacle | None:
+    """None once nothing stands in any live worker's way; else a refusal, or what lasted too long."""
     while True:
         workers = live_workers(place.engine, place.settings.project.name)
         obstacles = [obstacle for obstacle in map(obstacle_of, workers) if obstacle is not None]
         if not obstacles:
             return None
-        final = [obstacle for obstacle in obstacles if obstacle.final]
-        if final or time.monotonic() > deadline:
-            return (final or obstacles)[0].words
+        refusals = [obstacle for obstacle in obstacles if obstacle.refused]
+        if refusals or time.monotonic() > deadline:
+            return (refusals or obstacles)[0]
         time.sleep(_POLL_S)
 
 
@@ -125,7 +129,7 @@ def _lacking(worker: Worker, rollout: Rollout) -> _Obstacle | None:
     # As service.live_model words it. What a worker said before the trial began is about another trial.
     error = worker.rollout_error or ""
     if error.startswith(f"version {rollout.version} was refused") and worker.seen_at >= rollout.since:
-        return _Obstacle(f"{_title(worker)} refused it: {error}", final=True)
+        return _Obstacle(f"{_title(worker)} refused it: {error}", refused=True)
     return _Obstacle(f"{_title(worker)} did not take it in time")
 
 
@@ -143,14 +147,14 @@ def _on_trial(worker: Worker, alias: str) -> int | None:
     return worker.canary_version if alias == CANARY else worker.shadow_version
 
 
-def _give_up(place: Workplace, rollout: Rollout, problem: str) -> None:
+def _give_up(place: Workplace, rollout: Rollout, problem: _Obstacle) -> None:
     """End the trial, unless somebody has started another meanwhile; tell why."""
     name = place.settings.project.name
     title = title_of(name, rollout.version)
     running = rollouts.running(place.engine, name)
     if (rollout.alias, rollout.sequence) in [(one.alias, one.sequence) for one in running]:
-        rollouts.end(place.engine, name, rollout.alias, actor="kedge", reason=f"ended: {problem}")
-    raise UserError(
-        f"{title} is not on trial as {rollout.alias}: {problem}. "
+        rollouts.end(place.engine, name, rollout.alias, actor="kedge", reason=f"ended: {problem.words}")
+    raise (VersionRefused if problem.refused else UserError)(
+        f"{title} is not on trial as {rollout.alias}: {problem.words}. "
         "The champion answers as before; the service's log says more."
     )

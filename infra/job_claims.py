@@ -16,13 +16,12 @@ import sqlalchemy as sa
 from infra import schema
 from infra.clock import now
 from infra.database import reading, writing
-from infra.jobs import MINUTES_BEFORE, RETRAIN, STREAM, TRAIN, Job, close_within, held, job_within, minutes_before
+from infra.jobs import MINUTES_BEFORE, RETRAIN, STREAM, TRAIN, Job, close_within, held, job_within, minutes_taken
 from infra.ledger import append_within
 
 SILENT_S = 180.0
 FENCED_S = 150.0
 MOST_ATTEMPTS = 4  # the first, and three more
-_MINUTE = timedelta(minutes=1)
 _SAME_BIRTH_S = 2.0  # a process's start is told to a hundredth, but moves with the machine's clock
 
 
@@ -65,7 +64,8 @@ def hand_back(engine: sa.Engine, job: Job, why: str) -> bool:
         if mine.cancel_asked_at is not None:
             close_within(connection, job.id, "cancelled", error="cancelled while it ran")
         else:
-            _queue_again(connection, mine, why, max(0, (mine.attempts or 1) - 1), worked_until=now())
+            _note_worked(connection, mine, now())
+            _queue_again(connection, mine, why, max(0, (mine.attempts or 1) - 1))
         return True
 
 
@@ -105,6 +105,8 @@ def release_abandoned(engine: sa.Engine, silent_s: float = SILENT_S) -> tuple[Jo
 
 def _release(connection: sa.Connection, job: Job, why: str) -> Job:
     attempts = job.attempts or 0
+    # Whoever finds it may come hours later: it worked until its last sign of life, however it goes on.
+    _note_worked(connection, job, job.beat_at or job.started_at)
     if job.cancel_asked_at is not None:
         close_within(connection, job.id, "cancelled", error=f"cancelled; {why}")
     elif attempts >= MOST_ATTEMPTS:
@@ -112,22 +114,19 @@ def _release(connection: sa.Connection, job: Job, why: str) -> Job:
         anew = TRAIN if job.kind == TRAIN else RETRAIN
         close_within(connection, job.id, "failed", error=f"{words}; `kedge {anew}` asks anew.")
     else:
-        # Whoever finds it may come hours later: it worked until its last sign of life.
-        _queue_again(connection, job, why, attempts, worked_until=job.beat_at or job.started_at)
+        _queue_again(connection, job, why, attempts)
     return job_within(connection, job.id)
 
 
-def _queue_again(connection: sa.Connection, job: Job, why: str, attempts: int, worked_until: datetime | None) -> None:
-    began = job.started_at or worked_until
-    worked = timedelta(0) if began is None or worked_until is None else max(timedelta(0), worked_until - began)
-    values = {
-        "state": "queued",
-        "started_at": None,
-        "claim": None,
-        "beat_at": None,
-        "attempts": attempts,
-        "evidence": {**(job.evidence or {}), MINUTES_BEFORE: minutes_before(job.evidence) + worked / _MINUTE},
-    }
+def _note_worked(connection: sa.Connection, job: Job, until: datetime | None) -> None:
+    """Its claimant is gone: what it worked on the job counts, and no minute after that."""
+    minutes = minutes_taken(job.started_at, until, job.evidence) or 0.0
+    values = {"started_at": None, "evidence": {**(job.evidence or {}), MINUTES_BEFORE: minutes}}
+    connection.execute(schema.jobs.update().where(schema.jobs.c.id == job.id).values(**values))
+
+
+def _queue_again(connection: sa.Connection, job: Job, why: str, attempts: int) -> None:
+    values = {"state": "queued", "claim": None, "beat_at": None, "attempts": attempts}
     connection.execute(schema.jobs.update().where(schema.jobs.c.id == job.id).values(**values))
     append_within(connection, STREAM, "released", {"job": job.id, "why": why})
 

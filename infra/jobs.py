@@ -9,7 +9,7 @@ gives it back, and takes it from the dead.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
@@ -38,8 +38,9 @@ class Job:
             gate reads for a candidate that waited for labels).
         reason: Why it was asked for: "drift", "harm", "schedule", "manual" or a person's words.
         evidence: What the watcher saw, as JSON; and, once claimed, `claimed_by`: host, pid and when that was born; and,
-            once queued again, `minutes_before`.
-        started_at: When it was claimed last; what it took before that is in `minutes_before`.
+            once queued again or closed for a claimant that had died, `minutes_before`.
+        started_at: When it was claimed last, None once its claimant is gone; what it took before that is in
+            `minutes_before`.
         outcome: What came of it, as JSON: at least `version` and `promoted` when it is done.
         claim: Token of who runs it now; a later claimant has another one, and the earlier one's writes count no more.
         beat_at: The claimant's last sign of life.
@@ -194,6 +195,16 @@ def open_jobs(engine: sa.Engine) -> tuple[Job, ...]:
 def minutes_before(evidence: Mapping[str, Any] | None) -> float:
     """How many minutes a job was worked on before it was queued again last, by all who had it until then."""
     return float((evidence or {}).get(MINUTES_BEFORE, 0.0))
+
+
+def minutes_taken(
+    started_at: datetime | None, until: datetime | None, evidence: Mapping[str, Any] | None
+) -> float | None:
+    """How many minutes all who had a job worked on it, the last of them until `until`; None where nobody did."""
+    before = minutes_before(evidence)
+    if started_at is None or until is None:
+        return before or None
+    return before + max(0.0, (until - started_at) / timedelta(minutes=1))
 
 
 def held(identifier: str, claim: str | None) -> sa.ColumnElement[bool]:

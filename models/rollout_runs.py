@@ -40,6 +40,7 @@ class RunFacts:
         closing: The end that was decided and whose deeds may still be under way; "" = none.
         refused_at: Since when a serving worker says that it refuses the version, as ISO 8601; "" = none does.
         overtaken: Whether it ended only because another version came first: nothing spoke against it.
+        untried: Whether it ended only because its trial could not begin: nobody had refused it.
         reading: Id of the job that judges it once more, after it has waited for labels; "" = none was asked for.
         seen: What the newest look found, as JSON, for people.
     """
@@ -53,6 +54,7 @@ class RunFacts:
     closing: str = ""
     refused_at: str = ""
     overtaken: bool = False
+    untried: bool = False
     reading: str = ""
     seen: Mapping[str, Any] = field(default_factory=dict)
 
@@ -153,9 +155,9 @@ def stands_within(connection: sa.Connection, run: RolloutRun) -> bool:
     return present is not None and (present.stage, present.facts.steps) == (run.stage, run.facts.steps)
 
 
-def closing(run: RolloutRun, end: str, words: str, *, overtaken: bool = False) -> RolloutRun:
+def closing(run: RolloutRun, end: str, words: str, *, overtaken: bool = False, untried: bool = False) -> RolloutRun:
     """The run once its end is decided: what has to be done for it is done next, and only then is it over."""
-    return replace(run, words=words, facts=replace(run.facts, closing=end, overtaken=overtaken))
+    return replace(run, words=words, facts=replace(run.facts, closing=end, overtaken=overtaken, untried=untried))
 
 
 def runs(engine: sa.Engine, name: str, last: int | None = None) -> tuple[RolloutRun, ...]:

@@ -12,7 +12,7 @@ from flows.backtest.policies import Policy, policies_of
 from flows.backtest.policy_kinds import Usual
 from flows.workplace import Workplace
 from infra.errors import UserError
-from infra.jobs import JUDGE, Job, jobs
+from infra.jobs import JUDGE, Job, jobs, minutes_taken
 from models.gate_records import GateRules
 from models.rollout_runs import PATIENT
 from monitoring.backtesting.champion_rows import moment
@@ -126,12 +126,10 @@ def backtest(place: Workplace, asked: Asked, say: Callable[[str], None] = lambda
 def training_cost(done: tuple[Job, ...], budget_minutes: float) -> tuple[float, str]:
     """Minutes of one retrain, and where that comes from: jobs that ended, else what the settings allow."""
     taken = [
-        (job.finished_at - job.started_at).total_seconds() / 60
+        minutes
         for job in done
-        if job.state in ("done", "refused", "undecided")
-        and job.kind != JUDGE
-        and job.started_at is not None
-        and job.finished_at is not None
+        if job.state in ("done", "refused", "undecided") and job.kind != JUDGE and job.finished_at is not None
+        if (minutes := minutes_taken(job.started_at, job.finished_at, job.evidence)) is not None
     ]
     if not taken:
         return budget_minutes, "train.budget_minutes, for no job has ended yet"

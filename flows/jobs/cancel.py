@@ -65,15 +65,26 @@ def _left(place: Workplace, job: Job) -> str:
     if run is not None:
         return f"Its training was done, and {_goes_on(place, run)}"
     made = place.registry.version_of_job(job.id)
-    return "" if made is None else f"{made.title}, which it had registered, stays; it is not sent out."
+    if made is None:
+        return ""
+    if place.registry.champions.current() == made.version:
+        return f"{made.title}, which it had registered, is champion: {_way_back(place)}"
+    return f"{made.title}, which it had registered, stays; it is not sent out."
 
 
 def _goes_on(place: Workplace, run: RolloutRun) -> str:
     title = title_of(run.name, run.version)
-    back = "`kedge rollback` returns to the champion before."
+    back = _way_back(place)
     if run.stage == PROBATION or (not run.is_open and place.registry.champions.current() == run.version):
         return f"{title} is champion: {back}"
     if not run.is_open:
         return f"the rollout of {title} is over: {run.words}."
     stops = f"the rollout of {title} goes on without it ({run.stage}): `kedge rollout stop` ends it"
     return f"{stops}, and once it is champion {back}" if run.stage == PROMOTING else f"{stops}."
+
+
+def _way_back(place: Workplace) -> str:
+    first = [one.previous_version for one in place.registry.champions.history()[-1:]] == [None]
+    if first:
+        return "no other was champion before, and `kedge promote N` chooses another."
+    return "`kedge rollback` returns to the champion before."

@@ -61,8 +61,9 @@ def show_job(console: Console, story: WholeStory) -> None:
 def _lines(story: WholeStory) -> list[str]:
     job = story.job
     lines = [f"asked for by {job.reason}, {ago(job.created_at)}"]
-    if job.started_at is not None and job.seconds is not None:
-        lines.append(f"attempt {job.attempts} on {job.host}, {_duration(job.seconds)}")
+    if job.seconds is not None:
+        who = "worked on for" if job.started_at is None else f"attempt {job.attempts} on {job.host},"
+        lines.append(f"{who} {_duration(job.seconds)} in all")
     if story.progress is not None:
         told = story.progress
         lines.append(f"training: {told['stage_name']}, epoch {told['epoch']} of at most {told['epochs']}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.workplace import Workplace
 from infra.clock import now
-from infra.jobs import STREAM, Job
+from infra.jobs import STREAM, Job, minutes_taken
 from infra.ledger import LedgerRow
 
 
@@ -19,7 +19,7 @@ class JobStory:
     A job as people and scripts read it.
 
     Attributes:
-        seconds: From its start to its end, or until now; None before it began.
+        seconds: Of work on it, by all who had it, to its end or until now; None before it began.
         words: How it goes, or what came of it, in a sentence.
         version: What it made or chose; None where nothing.
     """
@@ -60,7 +60,7 @@ class WholeStory:
 
 def story_of(job: Job) -> JobStory:
     """From the row alone."""
-    ended = job.finished_at or now()
+    minutes = minutes_taken(job.started_at, job.finished_at or now(), job.evidence)
     number = (job.outcome or {}).get("version")
     return JobStory(
         id=job.id,
@@ -70,7 +70,7 @@ def story_of(job: Job) -> JobStory:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        seconds=None if job.started_at is None else (ended - job.started_at).total_seconds(),
+        seconds=None if minutes is None else 60 * minutes,
         attempts=job.attempts or 0,
         host=job.host,
         version=None if number is None else int(number),

@@ -149,7 +149,8 @@ def _begin_trial(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Roll
             _end_trial(place, run, SHADOW, "goes on as canary")
         trial = trials.start(place, observe.alias_of(run.stage), run.version, share=share, actor=_ACTOR, reason=reason)
     except UserError as error:
-        return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error)), "closing")
+        untried = not isinstance(error, trials.VersionRefused)
+        return rollout_runs.move(place.engine, run, closing(run, STOPPED, str(error), untried=untried), "closing")
     words = f"on trial as {observe.alias_of(run.stage)}, at {trial.workers} serving worker(s)"
     facts = replace(run.facts, counted_from=now().isoformat())
     written = rollout_runs.move(place.engine, run, replace(run, facts=facts, words=words), "on trial")

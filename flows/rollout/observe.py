@@ -1,6 +1,7 @@
 """What a rollout's next step is decided by: the pointers, the workers, and what the log says of the version."""
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from flows.gating.awaited import are_enough, awaited
@@ -14,7 +15,9 @@ from infra.workers import live_workers
 from models import rollouts
 from models.champions import Promotion
 from models.gate_records import REJECT, UNDECIDED, GateDecision
-from models.rollout_runs import CANARY, PROBATION, SHADOW, WAITING, RolloutRun
+from models.rollout_runs import CANARY, PROBATION, PROMOTING, SHADOW, WAITING, RolloutRun
+from monitoring.decisions.rows import gather
+from monitoring.decisions.timeline import BACKWARDS, timeline
 from monitoring.reference.profile import load_profile
 from monitoring.subgroups.rows import drawn_ids
 from monitoring.trial_evidence import (
@@ -36,7 +39,7 @@ def observe(place: Workplace, run: RolloutRun, rules: RolloutRules) -> Observed:
         at=now(),
         champion=champion,
         champion_words=_words(history[-1]) if history else "",
-        went_back=_went_back(history),
+        went_back=run.stage in (PROMOTING, PROBATION) and champion != run.version and _went_back(place, run),
         was_promoted=any(one.version == run.version and one.changed_at >= run.started_at for one in history),
         share=share,
         trial=None if share is None else _trial(place, run, rules, share),
@@ -65,9 +68,15 @@ def _words(promotion: Promotion) -> str:
     return f"{promotion.actor}, {promotion.reason}"
 
 
-def _went_back(history: tuple[Promotion, ...]) -> bool:
-    """Whether the last move undid the one before it: a rollback, or a pointer that was put back."""
-    return len(history) > 1 and history[-1].version == history[-2].previous_version
+def _went_back(place: Workplace, run: RolloutRun) -> bool:
+    """
+    Whether the version's newest reign ended by a rollback, or by a pointer that was put back.
+
+    The numbers do not tell: the version before may have been promoted over it, as the archive does.
+    """
+    reigns = timeline(gather(place.engine, run.name)).reigns
+    ends = [after.how for reign, after in pairwise(reigns) if reign.version == run.version != after.version]
+    return bool(ends) and ends[-1] in BACKWARDS
 
 
 def _share(place: Workplace, run: RolloutRun) -> float | None:

@@ -179,7 +179,8 @@ def _promoting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step
     if observed.champion == run.version:
         return Step(PROMOTE, PROMOTING, "it is champion; waiting until every serving worker answers with it")
     if observed.was_promoted:
-        return Step(END, STOPPED, f"its promotion did not last: {observed.champion_words}")
+        words = f"its promotion did not last: {observed.champion_words}"
+        return Step(END, STOPPED, words, overtaken=not observed.went_back)
     if observed.champion != run.champion_version:
         return _overtaken(observed)
     return Step(PROMOTE, PROMOTING, run.words)

@@ -52,7 +52,8 @@ class Observed:
     Attributes:
         champion: Who is champion now; None = nobody.
         champion_words: How that came about, for people: who moved the pointer, and why.
-        went_back: Whether the pointer's last move was a rollback or a putting back.
+        went_back: Whether the version was champion and the pointer went back from it: by a rollback or a putting back,
+            not by a promotion.
         was_promoted: Whether the version was champion since the rollout began.
         share: Of the predictions, that fall to it as this stage's shadow or canary, 0..1; None = it is not on trial.
         trial: What shadow or canary showed since the trial began; None outside these stages, or while unread.

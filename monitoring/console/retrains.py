@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from infra.jobs import minutes_taken
 from monitoring.console import words
 from monitoring.console.rows import Row, Rows
 
@@ -35,7 +36,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Retrain:
-    """The newest job; `took` says how long it ran or has been running."""
+    """The newest job; `took` says how long it was worked on, by all who had it."""
 
     state: str
     tone: str
@@ -61,9 +62,9 @@ def newest(found: Rows, present: datetime) -> Retrain | None:
         return None
     job = found.jobs[0]
     took = ""
-    if job["started_at"] is not None:
-        until = job["finished_at"] or present
-        took = f"{'took' if job['finished_at'] else 'for'} {words.duration(until - job['started_at'])}"
+    minutes = minutes_taken(job["started_at"], job["finished_at"] or present, job["evidence"])
+    if minutes is not None:
+        took = f"{'took' if job['finished_at'] else 'for'} {words.duration(timedelta(minutes=minutes))}"
     return Retrain(
         state=job["state"],
         tone=TONES.get(job["state"], ""),

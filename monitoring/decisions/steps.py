@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from infra.jobs import minutes_taken
 from infra.ledger import LedgerRow
 from monitoring.decisions import records
 from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Proof, Step, proof_of
@@ -95,9 +96,10 @@ def work(found: DecisionRows, job: Row) -> Step:
     rows = [row for row in found.noted("jobs") if row.facts.get("job") == job["id"] and row.kind != "asked"]
     outcome: Mapping[str, Any] = job["outcome"] if isinstance(job["outcome"], Mapping) else {}
     lines = []
-    if job["started_at"] and job["finished_at"]:
-        length = _length(job["finished_at"] - job["started_at"])
-        lines.append(f"It took {length}, until {job['finished_at']:%H:%M:%S}.")
+    minutes = minutes_taken(job["started_at"], job["finished_at"], job["evidence"])
+    if minutes is not None and job["finished_at"]:
+        ended = "until" if job["started_at"] else "and was closed at"
+        lines.append(f"It took {_length(timedelta(minutes=minutes))}, {ended} {job['finished_at']:%H:%M:%S}.")
     if (job["attempts"] or 1) > 1:
         lines.append(f"It was begun {job['attempts']} times.")
     lines += [f"It went on: {row.facts['why']}" for row in rows if row.facts.get("why")]

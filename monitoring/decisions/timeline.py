@@ -14,6 +14,7 @@ from monitoring.decisions.records import Proof, Reign, Timeline, Trial, proof_of
 from monitoring.decisions.rows import CANARY, CHAMPION, SHADOW, DecisionRows, Row
 
 PROMOTED, ROLLED_BACK, PUT_BACK = "promoted", "rolled back", "put back"
+BACKWARDS = (ROLLED_BACK, PUT_BACK)  # where an older version is promoted, nobody went back
 _MOVED = "moved"  # by nobody knows what: no row of the ledger tells
 _KINDS = (PROMOTED, ROLLED_BACK, PUT_BACK)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
-from infra.jobs import JUDGE, OPEN, RETRAIN, TRAIN, broken_off_train, minutes_before
+from infra.jobs import JUDGE, OPEN, RETRAIN, TRAIN, broken_off_train, minutes_taken
 from models.rollout_runs import EXPIRED, PROBATION, ROLLED_BACK, STOPPED, WAITING
 from monitoring.policies.records import Audited, Behind, JobsSoFar, WaitingCandidate
 
@@ -122,14 +122,13 @@ def _ran(row: sa.RowMapping) -> bool:
 
 
 def _was_begun(row: sa.RowMapping) -> bool:
-    # One that ended while it waited to be gone on with has no start any more.
-    return row["started_at"] is not None or minutes_before(row["evidence"]) > 0
+    # One that ended while it waited to be gone on with, or was closed for the dead, has no start any more.
+    return minutes_taken(row["started_at"], row["finished_at"], row["evidence"]) is not None
 
 
 def _minutes(row: sa.RowMapping) -> float:
     """What it took in all, by whoever had it."""
-    last = timedelta(0) if row["started_at"] is None else row["finished_at"] - row["started_at"]
-    return minutes_before(row["evidence"]) + max(0.0, last / timedelta(minutes=1))
+    return minutes_taken(row["started_at"], row["finished_at"], row["evidence"]) or 0.0
 
 
 def _usual(connection: sa.Connection) -> Sequence[float]:

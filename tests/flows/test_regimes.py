@@ -184,6 +184,15 @@ def test_a_version_that_was_only_overtaken_or_whose_probation_is_over_is_tried(k
     assert archive_of(known) == ([2, 1], {}, "")
 
 
+@pytest.mark.parametrize(
+    "words", ["overtaken by version 3, whose rollout began", "version 3 became champion meanwhile: ada, by hand"]
+)
+def test_that_a_version_was_overtaken_is_read_from_the_words_of_rollouts_before_that_was_written(known, words):
+    rolled_out(known, 2, STOPPED, words)
+
+    assert archive_of(known) == ([2, 1], {}, "")
+
+
 def test_what_its_own_rollout_sent_back_is_named_among_those_left_out(known):
     known.registry.champions.promote(2, actor="kedge rollout", reason="retrain for harm")
     known.registry.champions.send_back(2, actor="kedge rollout", reason="wrong answers")

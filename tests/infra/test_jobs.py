@@ -21,7 +21,17 @@ from infra.job_claims import (
     release_abandoned,
     standing,
 )
-from infra.jobs import claim_job, find_job, finish_job, jobs, minutes_before, note_run_dir, open_jobs, queue_job
+from infra.jobs import (
+    claim_job,
+    find_job,
+    finish_job,
+    jobs,
+    minutes_before,
+    minutes_taken,
+    note_run_dir,
+    open_jobs,
+    queue_job,
+)
 from infra.ledger import Ledger
 
 CLAIM = """
@@ -267,6 +277,29 @@ def test_the_minutes_of_every_attempt_before_are_remembered_up_to_its_last_sign_
 
     assert (waiting.state, waiting.started_at, waiting.evidence["lane"]) == ("queued", None, "gross")
     assert minutes_before(again.evidence) == pytest.approx(42.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"), [({"attempts": MOST_ATTEMPTS}, "failed"), ({"cancel_asked_at": now()}, "cancelled")]
+)
+def test_a_job_that_is_closed_for_the_dead_took_no_minute_after_its_last_sign_of_life(engine, facts, state):
+    claimed = claim_job(engine, queue_job(engine, "retrain", "harm").id)
+    elsewhere = {**claimed.evidence, "claimed_by": {"host": "another-machine", "pid": 1, "born": 1.0}}
+    worked(engine, claimed, 30, {**elsewhere, "minutes_before": 12.0})
+    with writing(engine) as connection:
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == claimed.id).values(**facts))
+
+    (over,) = release_abandoned(engine)
+
+    assert (over.state, over.started_at) == (state, None)
+    assert minutes_taken(over.started_at, over.finished_at, over.evidence) == pytest.approx(42.0)
+
+
+def test_what_nobody_has_begun_took_no_minutes_and_is_told_from_what_was_over_at_once(engine):
+    waiting = queue_job(engine, "retrain", "harm")
+
+    assert minutes_taken(waiting.started_at, now(), waiting.evidence) is None
+    assert minutes_taken(waiting.created_at, waiting.created_at, waiting.evidence) == 0.0
 
 
 def test_the_minutes_before_an_orderly_stop_are_remembered_too(engine):

@@ -247,11 +247,12 @@ def test_the_last_retrain_comes_with_the_gates_objections_and_checks(place: Plac
     place.insert(
         schema.jobs, id=new_id(), kind="retrain", state="refused", reason="harm", created_at=STARTED,
         started_at=STARTED, finished_at=STARTED + timedelta(minutes=3), outcome={"version": 2, "promoted": False},
+        evidence={"minutes_before": 2.0},
     )  # fmt: skip
 
     said = text_of(client.get("/").text)
 
-    assert "Labels showed harm. State refused took 3 minutes" in said
+    assert "Labels showed harm. State refused took 5 minutes" in said
     assert "Outcome v2 was not promoted" in said
     assert "Gate, v2: undecided" in said
     assert "Class 8: a loss above 5 points is not ruled out." in said

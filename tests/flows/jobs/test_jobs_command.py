@@ -7,12 +7,15 @@ import signal
 import pytest
 
 from flows import retraining
+from flows.backtest.backtesting import training_cost
 from flows.jobs.cancel import cancel_job, cancel_of_run
 from flows.workplace import open_workplace
+from infra import schema
+from infra.database import writing
 from infra.errors import UserError
 from infra.heartbeat import beat
 from infra.job_claims import begin_again, hand_back
-from infra.jobs import claim_job, find_job, finish_job, note_run_dir, open_jobs, queue_job
+from infra.jobs import claim_job, find_job, finish_job, jobs, note_run_dir, open_jobs, queue_job
 from models import rollout_runs
 from models.rollout_runs import RunFacts
 from tests.service.cards import write_candidate
@@ -94,6 +97,27 @@ def test_one_job_is_told_with_its_attempts_its_training_and_its_rows_of_the_ledg
     assert [row["kind"] for row in told["ledger"]] == ["asked", "retried"]
 
 
+def test_how_long_a_job_took_counts_everybody_who_had_it(place, kedge):
+    job = claim_job(place.engine, queue_job(place.engine, "retrain", "harm").id)
+    worked_before(place, job, 42)
+    listed = kedge("jobs")[1]
+    finish_job(place.engine, job.id, "done", claim=job.claim, outcome={"version": 2})
+
+    (told,) = json.loads(kedge("jobs", "--json")[1])
+
+    assert "42 min" in listed
+    assert told["seconds"] == pytest.approx(42 * 60, abs=60)
+    assert " 42 min in all" in kedge("jobs", "show", job.id)[1]
+    assert training_cost(jobs(place.engine), 30.0)[0] == pytest.approx(42, abs=1)
+
+
+def worked_before(place, job, minutes):
+    """As if others had had the job for so long before."""
+    mine, evidence = schema.jobs.c.id == job.id, {**job.evidence, "minutes_before": float(minutes)}
+    with writing(place.engine) as connection:
+        connection.execute(schema.jobs.update().where(mine).values(evidence=evidence))
+
+
 def test_a_waiting_job_is_cancelled_at_once_and_one_that_is_over_is_not(place, kedge):
     job = queue_job(place.engine, "retrain", "harm")
 
@@ -171,6 +195,26 @@ def test_a_job_that_waits_to_be_gone_on_with_after_its_rollout_began_is_cancelle
 
     assert words == f"Job {job.id} is cancelled after 0.0 s. {GOES_ON.format('canary')}."
     assert rollout_runs.run_of(place.engine, place.registry.name, run.sequence).is_open
+
+
+@pytest.mark.parametrize(
+    ("before", "back"),
+    [(0, "no other was champion before, and `kedge promote N` chooses another."), (1, BACK)],
+)
+def test_of_a_job_whose_version_is_champion_without_a_rollout_it_is_said_what_ends_that(place, before, back):
+    write_candidate(place.settings.root / "made")
+    for number in range(before):
+        place.registry.register(place.settings.root / "made", reason="first", parent_version=None)
+        place.registry.champions.promote(number + 1, actor="ada", reason="test")
+    job = claim_job(place.engine, queue_job(place.engine, "train", "first").id)
+    made = place.registry.register(place.settings.root / "made", reason="first", parent_version=None, job_id=job.id)
+    place.registry.champions.promote(made.version, actor="kedge train", reason="first model")
+    finish_job(place.engine, job.id, "done", claim=job.claim)
+
+    with pytest.raises(UserError) as over:
+        cancel_job(place, find_job(place.engine, job.id), "ada")
+
+    assert str(over.value).endswith(f"{made.title}, which it had registered, is champion: {back}")
 
 
 @pytest.mark.usefixtures("ctrl_c_is_heard")

@@ -1,16 +1,23 @@
 """A rollout's deeds on a real registry and a real log: every step once, also where it was broken off between two."""
 
 import contextlib
+import os
 import threading
+from datetime import timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
 
+from flows import trials
 from flows.promote import promote, roll_back
+from flows.regimes.sent_back import sent_back
 from flows.rollout.act import advance_rollouts, stop
 from flows.rollout.begin import begin_rollout
 from flows.workplace import Workplace, open_workplace
-from infra.database import open_database
+from infra import schema
+from infra.clock import now
+from infra.database import open_database, writing
 from infra.errors import UserError
 from models import rollout_runs, rollouts
 from models.registry import Registry
@@ -259,6 +266,61 @@ def test_a_rollback_by_hand_ends_the_probation_and_is_not_undone(place, answers)
     (run,) = rollout_runs.runs(place.engine, "cards")
     assert (run.stage, run.words) == ("rolled_back", "version 1 answers again: ada, wrong on hall 3")
     assert champions(place) == [CHAMPION, CANDIDATE, CHAMPION]
+
+
+def test_the_version_before_that_is_promoted_over_it_follows_it_and_nothing_speaks_against_either(tmp_path):
+    place = cards(tmp_path, NO_STAGES)
+    begun(place)
+
+    begin_rollout(place, CHAMPION, job_id="job-2", reason="retrain for harm")
+    advance_rollouts(place)
+
+    older = rollout_runs.of_job(place.engine, "cards", "job-1")
+    assert champions(place) == [CHAMPION, CANDIDATE, CHAMPION]
+    assert (older.stage, older.words.startswith("version 1 followed it: kedge rollout, ")) == ("done", True)
+    assert sent_back(place.registry) == {}
+
+
+def test_a_rollback_ends_the_probation_as_such_though_another_version_was_promoted_before_the_next_look(tmp_path):
+    place = cards(tmp_path, NO_STAGES)
+    begun(place)
+
+    place.registry.champions.rollback(actor="ada", reason="wrong on hall 3")
+    place.registry.register(place.settings.root.parent / "candidate-1", reason="test", parent_version=None)
+    place.registry.champions.promote(3, actor="ada", reason="this one")
+    advance_rollouts(place)
+
+    assert stage(place) == "rolled_back"
+    assert list(sent_back(place.registry)) == [CANDIDATE]
+
+
+def a_worker(place, **trial):
+    """A serving worker that answers with the champion."""
+    row = {
+        "id": "worker-1", "host": os.uname().nodename, "pid": os.getpid(), "slot": "0", "model_name": "cards",
+        "version": CHAMPION, "error": None, "started_at": now(), "seen_at": now() + timedelta(seconds=5), **trial,
+    }  # fmt: skip
+    with writing(place.engine) as connection:
+        connection.execute(schema.serving_workers.insert().values(**row))
+
+
+@pytest.mark.parametrize(
+    ("trial", "said", "barred"),
+    [
+        ({}, "did not take it in time", []),
+        ({"rollout_error": "version 2 was refused: corrupt"}, "refused it", [CANDIDATE]),
+    ],
+)
+def test_only_a_worker_that_refuses_a_version_speaks_against_it_and_not_one_that_is_late(
+    place, monkeypatch, trial, said, barred
+):
+    monkeypatch.setattr(trials, "start", partial(trials.start, wait_s=0.2))
+    a_worker(place, **trial)
+
+    run = begun(place)
+
+    assert (run.stage, said in run.words) == ("stopped", True)
+    assert list(sent_back(place.registry)) == barred
 
 
 def test_another_version_promoted_by_hand_stops_a_rollout_and_its_trial(place):

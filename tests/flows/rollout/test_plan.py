@@ -208,7 +208,11 @@ def test_a_version_promoted_by_hand_during_its_trial_is_on_probation():
 def test_promoting_promotes_until_it_is_done_and_never_what_was_put_back():
     assert step(run(PROMOTING), seen()) == (PROMOTE, PROMOTING)
     assert step(run(PROMOTING), seen(champion=2, was_promoted=True)) == (PROMOTE, PROMOTING)
-    assert step(run(PROMOTING), seen(champion=1, was_promoted=True, went_back=True)) == (END, STOPPED)
+    back = advance(run(PROMOTING), seen(champion=1, was_promoted=True, went_back=True), RULES)
+    followed = advance(run(PROMOTING), seen(champion=3, was_promoted=True), RULES)
+
+    assert (back.deed, back.stage, back.overtaken) == (END, STOPPED, False)
+    assert (followed.deed, followed.stage, followed.overtaken) == (END, STOPPED, True)
 
 
 def test_after_the_promotion_comes_probation_or_where_there_is_none_the_end():

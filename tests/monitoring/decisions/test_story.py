@@ -112,6 +112,20 @@ def test_a_retrain_is_told_from_its_trigger_to_its_promotion_with_proofs(registr
     assert oldest.title == "First training: version 1 was promoted"
 
 
+def test_how_long_a_job_took_counts_everybody_who_had_it_and_not_the_time_it_lay_dead(registry):
+    job = retrain(registry)
+    mine = schema.jobs.c.id == job.id
+    with writing(registry.engine) as connection:
+        connection.execute(schema.jobs.update().where(mine).values(evidence={"minutes_before": 42.0}))
+    finish_job(registry.engine, job.id, "failed", error="given up")
+    worked = step(told(registry)[0], "job").lines[0]
+    with writing(registry.engine) as connection:
+        connection.execute(schema.jobs.update().where(mine).values(started_at=None))
+
+    assert worked.startswith("It took 42 min, until ")
+    assert step(told(registry)[0], "job").lines[0].startswith("It took 42 min, and was closed at ")
+
+
 def test_what_the_trigger_said_is_told_wherever_it_lies_in_the_evidence(registry, register):
     decision = {
         "words": "A retrain starts. The verdict is to retrain.",
