@@ -175,7 +175,7 @@ def _rules(place: Workplace, stream: Stream, minutes: float) -> ReplayRules:
         overall_margin=gate.overall_margin,
         class_margin=gate.class_margin,
         required_groups=gate.required_groups,
-        planned_readings=2 if place.settings.labels.per_day > 0 else 1,
+        planned_readings=_readings(place),
     )
     return ReplayRules(
         every,
@@ -185,6 +185,11 @@ def _rules(place: Workplace, stream: Stream, minutes: float) -> ReplayRules:
         most_waiting=np.timedelta64(round(60e6 * PATIENT * place.settings.rollout.most_stage_minutes), "us"),
         feedback_is_random=place.settings.monitor.feedback_is_random,
     )
+
+
+def _readings(place: Workplace) -> int:
+    """As in production, a candidate waits for labels, and is judged twice, only where somebody can be asked."""
+    return 2 if place.settings.labels.per_day > 0 else 1
 
 
 def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> list[str]:
@@ -201,6 +206,7 @@ def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> li
         )
     if any(policy.judge == GATE for policy in policies):
         notes.append("The gate judged on fewer images than a real one: old reference images stand in for its old set.")
+    if any(policy.judge == GATE for policy in policies) and _readings(place) > 1:
         notes.append(
             "A candidate about which it was undecided waits for labels, and no other retrain begins meanwhile. Only "
             "labels that are in the log can come, for what people would have answered if they had been asked is not "

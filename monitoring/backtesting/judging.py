@@ -57,12 +57,19 @@ def judge(
     judging: Judging,
     *,
     readings: int = 0,
+    random: bool = False,
 ) -> Judged:
-    """Both answer the same images, none of which taught either; readings: times that this candidate was judged."""
+    """
+    Both answer the same images, none of which taught either.
+
+    readings: Times that this candidate was judged.
+    random: Whether chance drew all labels; else those prove a gain that were drawn or asked for, and no others.
+    """
     if judging.judge == NOBODY:
         return Judged(True, "promoted unjudged")
     pairs = [
-        (answers_of(stream, candidate, some), answers_of(stream, champion, some)) for some in (rows.old, rows.recent)
+        (answers_of(stream, candidate, some, random=random), answers_of(stream, champion, some, random=random))
+        for some in (rows.old, rows.recent)
     ]
     if judging.judge == GUARD:
         return _guarded(pairs)

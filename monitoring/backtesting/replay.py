@@ -10,7 +10,7 @@ from monitoring.backtesting.judging import Judged, Judging, judge
 from monitoring.backtesting.replayed_model import ReplayedModel, judge_rows, retrained
 from monitoring.backtesting.stream import UNLABELLED, Stream
 from monitoring.backtesting.trigger import Said, Seen, Trigger
-from monitoring.backtesting.waiting import Come, Labeller, Undecided, asked, come
+from monitoring.backtesting.waiting import Come, Labeller, Undecided, asked, come, has_enough
 from monitoring.watching.batch import Floats
 
 _DAY = np.timedelta64(1, "D")
@@ -161,7 +161,7 @@ class _Walk:
             return
         self._made += 1
         rows = judge_rows(stream, champion, seen.now, model.number)
-        judged = judge(stream, champion, model, rows, said.reason, rules.judging)
+        judged = judge(stream, champion, model, rows, said.reason, rules.judging, random=rules.feedback_is_random)
         retrain = Retrain(seen.now, ready, said.reason, said.words, judged.promoted, judged.words, model.train_images)
         self._retrains.append(retrain)
         self._training = _Trained(model, judged)
@@ -176,16 +176,17 @@ class _Walk:
         self._undecided = replace(waits, asked_until=seen.now)
         stands = come(self._stream, waits, seen.now, random=self._rules.feedback_is_random)
         late = seen.now > waits.until
-        if all(one.enough for one in stands) or (late and any(one.labels for one in stands)):
+        if has_enough(stands, self._rules.labeller) or (late and any(one.labels for one in stands)):
             judged = self._judge_again(seen, waits)
             self._end_waiting(seen, waits, judged.words, promoted=judged.promoted)
         elif late:
             self._end_waiting(seen, waits, _given_up(waits, stands), promoted=False)
 
     def _judge_again(self, seen: Seen, waits: Undecided) -> Judged:
-        stream, champion, judging = self._stream, self._model, self._rules.judging
+        stream, champion, rules = self._stream, self._model, self._rules
         rows = judge_rows(stream, champion, seen.now, waits.model.number)
-        return judge(stream, champion, waits.model, rows, self._retrains[-1].reason, judging, readings=1)
+        reason, random = self._retrains[-1].reason, rules.feedback_is_random
+        return judge(stream, champion, waits.model, rows, reason, rules.judging, readings=1, random=random)
 
     def _end_waiting(self, seen: Seen, waits: Undecided, words: str, *, promoted: bool) -> None:
         self._undecided = None

@@ -92,8 +92,8 @@ def judge_rows(
     return JudgeRows(*_judge_rows(stream, champion, stream.known_at(moment), candidate))
 
 
-def answers_of(stream: Stream, model: LinearHead | ReplayedModel, rows: Rows) -> Answers:
-    """As the gate takes them."""
+def answers_of(stream: Stream, model: LinearHead | ReplayedModel, rows: Rows, *, random: bool = False) -> Answers:
+    """As the gate takes them; random: whether chance drew all labels, and not only those that say so."""
     if isinstance(model, ReplayedModel):
         found = model.probabilities(stream, rows)
     else:
@@ -107,6 +107,7 @@ def answers_of(stream: Stream, model: LinearHead | ReplayedModel, rows: Rows) ->
         groups=tuple(stream.groups[row] for row in rows.tolist()),
         metadata=tuple(stream.batch.metadata[row] for row in rows.tolist()),
         asked_for=tuple(_asked_group(stream, row) for row in rows.tolist()) if stream.asked else (),
+        by_chance=tuple(random or bool(stream.drawn[row]) or row in stream.asked for row in rows.tolist()),
     )
 
 

@@ -110,10 +110,17 @@ class Stream:
         return chosen
 
     def with_labels(self, comes: Mapping[int, np.datetime64], asked: Mapping[int, AskedFor]) -> "Stream":
-        """The same with labels that people were asked for: of each row, when its label comes, and what for."""
+        """
+        The same with labels that people were asked for: of each row, when its label comes, and what for.
+
+        A label that would have come sooner still does. Without any label it is this very stream.
+        """
+        if not comes:
+            return self
         labelled_at = self.labelled_at.copy()
         for row, at in comes.items():
-            labelled_at[row] = at
+            # NaT, where nobody would have labelled it, is never the sooner one.
+            labelled_at[row] = np.fmin(labelled_at[row], at)
         return replace(self, labelled_at=labelled_at, asked={**self.asked, **asked})
 
     def known_at(self, moment: np.datetime64) -> Truths:

@@ -98,10 +98,21 @@ def come(stream: Stream, waits: Undecided, now: np.datetime64, *, random: bool) 
     return tuple(Come(need, came(mine, waits.model.number, need) + serving(beside, need)) for need in waits.needs)
 
 
+def has_enough(stands: Sequence[Come], labeller: Labeller | None) -> bool:
+    """
+    Whether all has come that is worth waiting for: what people are asked for, and can give in time.
+
+    Without people to ask, nobody knows which labels will come by themselves, and each need is waited for.
+    """
+    needs = [one.need for one in stands]
+    worth_it = needs if labeller is None else attainable(needs, labeller.per_day)
+    return all(one.enough for one in stands if one.need in worth_it)
+
+
 def _askable(stream: Stream, seen: Seen) -> Rows:
-    """Rows of the look that chance did not draw, and that somebody could say something about."""
+    """Rows of the look that chance did not draw, that nobody has labelled yet, and that somebody could label."""
     rows = np.arange(seen.begin, seen.end)
-    return rows[~stream.drawn[rows] & stream.can_train[rows]]
+    return rows[~stream.drawn[rows] & stream.can_train[rows] & ~(stream.labelled_at[rows] <= seen.now)]
 
 
 def _unlabelled(stream: Stream, waits: Undecided, seen: Seen, rows: Rows) -> Unlabelled:

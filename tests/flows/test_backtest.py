@@ -1,6 +1,7 @@
 """`kedge backtest` on a real log: ninety days of a champion that became worse after thirty."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -121,6 +122,15 @@ def test_the_gate_may_judge_in_a_replay(place):
     assert any("Only labels that are in the log can come" in note for note in found.notes)
     waited = [one for one in found.scores[0].when if one.waited_days]
     assert all(one.asked_labels == 0 and one.judged_again for one in waited)
+
+
+def test_that_a_candidate_waits_is_said_only_where_somebody_labels(place):
+    nobody = replace(place.settings, labels=replace(place.settings.labels, per_day=0))
+
+    notes = backtest(replace(place, settings=nobody), Asked("never", judge="gate")).notes
+
+    assert any("The gate judged on fewer images" in note for note in notes)
+    assert not any("waits for labels" in note for note in notes)
 
 
 def test_policies_of_a_file_have_settings_of_their_own(usual, tmp_path):

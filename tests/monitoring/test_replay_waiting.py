@@ -1,5 +1,7 @@
 """A replayed candidate about which the gate is undecided waits for labels, as in production."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,13 +26,14 @@ def sudden():
 
 
 class Always:
-    """Asks for a retrain, for harm, at every look on or after a day, whatever is on its way."""
+    """Asks for a retrain, for harm, at every look from one day to another, whatever is on its way."""
 
-    def __init__(self, day):
-        self.day, self.ends = day, []
+    def __init__(self, day, last=90):
+        self.day, self.last, self.ends = day, last, []
 
     def look(self, seen):
-        return Said("harm", "always") if seen.now >= seen.stream.began + self.day * DAY else Said()
+        day = (seen.now - seen.stream.began) / DAY
+        return Said("harm", "always") if self.day <= day <= self.last else Said()
 
     def ended(self, seen, *, promoted):
         self.ends.append((seen.now, promoted))
@@ -79,6 +82,27 @@ def test_one_whose_labels_do_not_come_is_judged_with_those_that_chance_brought(u
     assert first.waited_days == pytest.approx(15, abs=1)
     assert "Reading 2 of 2" in first.judged_again
     assert trigger.ends[0] == (first.ready_at + np.timedelta64(round(first.waited_days * 86_400e6), "us"), False)
+
+
+def test_it_does_not_wait_for_what_people_could_not_give_in_time_and_are_not_asked_for(sudden):
+    first = lived(sudden, Always(52, last=53), labeller=TenADay(per_day=20), most_waiting=30 * DAY).retrains[0]
+
+    assert "about 478 more labels would probably decide" in first.judged
+    assert "Reading 2 of 2" in first.judged_again
+    assert first.asked_labels < 478
+    assert first.waited_days < 29
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_volunteered_labels_prove_a_gain_only_where_they_are_said_to_be_random(sudden, random):
+    volunteered = replace(sudden.stream, drawn=np.arange(len(sudden.stream)) < sudden.stream.base)
+
+    world, trigger = replace(sudden, stream=volunteered), Always(50, last=51)
+    first = lived(world, trigger, feedback_is_random=random, most_waiting=3 * DAY).retrains[0]
+
+    assert ("prove no gain: their labels were volunteered" in first.judged) != random
+    assert ("Reading 2 of 2" in first.judged_again) == random
+    assert "prove no gain: their labels were volunteered" not in first.judged_again
 
 
 @pytest.mark.parametrize("outcome", ["answered", "unanswered"])
