@@ -167,8 +167,9 @@ class _Walk:
         self._training = _Trained(model, judged)
 
     def _waiting(self, seen: Seen, trained: "_Trained") -> Undecided:
-        until = seen.now + self._rules.most_waiting
-        return Undecided(trained.model, trained.judged.needs, self._retrains[-1].asked_at, seen.now, until)
+        rules, asked_at = self._rules, self._retrains[-1].asked_at
+        most = np.inf if rules.labeller is None else rules.labeller.per_day * float(rules.most_waiting / _DAY)
+        return Undecided(trained.model, trained.judged.needs, asked_at, seen.now, seen.now + rules.most_waiting, most)
 
     def _wait(self, seen: Seen, waits: Undecided) -> None:
         """One look at what came for the candidate that waits."""
@@ -176,7 +177,7 @@ class _Walk:
         self._undecided = replace(waits, asked_until=seen.now)
         stands = come(self._stream, waits, seen.now, random=self._rules.feedback_is_random)
         late = seen.now > waits.until
-        if has_enough(stands, self._rules.labeller) or (late and any(one.labels for one in stands)):
+        if has_enough(stands, waits.most_labels) or (late and any(one.labels for one in stands)):
             judged = self._judge_again(seen, waits)
             self._end_waiting(seen, waits, judged.words, promoted=judged.promoted)
         elif late:

@@ -45,6 +45,7 @@ class Undecided:
         collected_at: Labels given later are news to its first judgement.
         asked_until: People were asked about what was answered until then.
         until: Then it is judged with what has come.
+        most_labels: That people can give by then; infinite where nobody is asked, and nobody knows what comes by itself.
     """
 
     model: ReplayedModel
@@ -52,6 +53,7 @@ class Undecided:
     collected_at: np.datetime64
     asked_until: np.datetime64
     until: np.datetime64
+    most_labels: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def asked(stream: Stream, waits: Undecided, seen: Seen, labeller: Labeller | Non
     """The stream with the labels that people will give of what was answered since the last look."""
     if labeller is None:
         return stream
-    rows, left = _askable(stream, seen), _left(stream, waits, labeller.per_day)
+    rows, left = _askable(stream, seen), _left(stream, waits)
     if not left or not len(rows):
         return stream
     asks = wanted(Waiting(waits.model.number, left), _unlabelled(stream, waits, seen, rows), ROLE_KEY)
@@ -98,15 +100,14 @@ def come(stream: Stream, waits: Undecided, now: np.datetime64, *, random: bool) 
     return tuple(Come(need, came(mine, waits.model.number, need) + serving(beside, need)) for need in waits.needs)
 
 
-def has_enough(stands: Sequence[Come], labeller: Labeller | None) -> bool:
+def has_enough(stands: Sequence[Come], most_labels: float) -> bool:
     """
     Whether all has come that is worth waiting for: what people are asked for, and can give in time.
 
     Without people to ask, nobody knows which labels will come by themselves, and each need is waited for.
     """
     needs = [one.need for one in stands]
-    worth_it = needs if labeller is None else attainable(needs, labeller.per_day)
-    return all(one.enough for one in stands if one.need in worth_it)
+    return all(one.enough for one in stands if one.need in attainable(needs, most_labels))
 
 
 def _askable(stream: Stream, seen: Seen) -> Rows:
@@ -135,11 +136,11 @@ def _drifted(seen: Seen, rows: Rows) -> Truths:
     return np.asarray(np.any(atypical_in, axis=0), dtype=np.bool_)
 
 
-def _left(stream: Stream, waits: Undecided, per_day: float) -> tuple[LabelNeed, ...]:
+def _left(stream: Stream, waits: Undecided) -> tuple[LabelNeed, ...]:
     """What people were not yet asked about; a label that is on its way counts as what it was asked for."""
     mine = [_answered(one) for one in _requests(stream, waits, waits.asked_until)]
     found = []
-    for need in attainable(waits.needs, per_day):
+    for need in attainable(waits.needs, waits.most_labels):
         labels = need.labels - came(mine, waits.model.number, need)
         if labels > 0:
             different = None if need.different is None else ceil(labels * need.different / need.labels)

@@ -52,11 +52,11 @@ def unasked(log: PredictionLog, requests: Sequence[LabelRequest], whose: Whose) 
     """
     asked = {one.image_sha256 for one in requests if one.stratum == GATE}
     audited = {one.image_sha256 for one in requests if one.in_audit} - asked
-    found = log.labelled(columns=_COLUMNS, without=tuple(whose.without))
-    if found.is_empty():
+    found, labels = log.labelled(columns=_COLUMNS, without=tuple(whose.without)), log.labels.scan()
+    if found.is_empty() or labels is None:
         return ()
     # A label that is handed in again is no new one.
-    first_at = log.labels.scan().group_by("id").agg(first_at=pl.col("at").min()).collect()
+    first_at = labels.group_by("id").agg(first_at=pl.col("at").min()).collect()
     pictures = found.join(first_at, on="id").group_by("image_sha256", maintain_order=True)
     told = pictures.agg(
         pl.col("true_label").first(), pl.col("image_kept").any(), pl.col("first_at").min(),

@@ -10,7 +10,6 @@ from monitoring.backtesting.replayed_model import answers_of, first_model, retra
 from monitoring.backtesting.stream import JUDGE, AskedFor
 from monitoring.backtesting.trigger import Seen
 from monitoring.backtesting.waiting import Come, Undecided, asked, has_enough
-from tests.benchmarks.decisions_labeller import TenADay
 from tests.benchmarks.decisions_worlds import Change, quarter
 
 pytestmark = pytest.mark.slow
@@ -100,9 +99,9 @@ def test_what_was_drawn_or_asked_for_proves_a_gain_and_what_was_volunteered_does
 
 def test_what_people_could_not_give_in_time_is_waited_for_only_where_nobody_is_asked():
     in_time, too_many = LabelNeed("overall", "recent", 50), LabelNeed("overall", "old", 500)
-    people = TenADay(per_day=10)
+    most = 10 * 14.0
 
-    assert has_enough((Come(in_time, 50), Come(too_many, 3)), people)
-    assert not has_enough((Come(in_time, 49), Come(too_many, 3)), people)
-    assert not has_enough((Come(in_time, 50), Come(too_many, 3)), None)
-    assert not has_enough((Come(too_many, 3),), people)
+    assert has_enough((Come(in_time, 50), Come(too_many, 3)), most)
+    assert not has_enough((Come(in_time, 49), Come(too_many, 3)), most)
+    assert not has_enough((Come(in_time, 50), Come(too_many, 3)), np.inf)
+    assert not has_enough((Come(too_many, 3),), most)
