@@ -45,7 +45,7 @@ class Undecided:
         collected_at: Labels given later are news to its first judgement.
         asked_until: People were asked about what was answered until then.
         until: Then it is judged with what has come.
-        most_labels: That people can give by then; infinite where nobody is asked, and nobody knows what comes by itself.
+        most_labels: That people can give by then; infinite where nobody is asked: who knows what comes by itself.
     """
 
     model: ReplayedModel
