@@ -85,7 +85,7 @@ def test_one_whose_labels_do_not_come_is_judged_with_those_that_chance_brought(u
 
 
 def test_it_does_not_wait_for_what_people_could_not_give_in_time_and_are_not_asked_for(sudden):
-    first = lived(sudden, Always(52, last=53), labeller=TenADay(per_day=20), most_waiting=30 * DAY).retrains[0]
+    first = lived(sudden, Always(52, last=53), labeller=TenADay(per_day=15), most_waiting=30 * DAY).retrains[0]
 
     assert "about 478 more labels would probably decide" in first.judged
     assert "Reading 2 of 2" in first.judged_again
