@@ -42,6 +42,7 @@ class Child:
         name: Names its log, `logs/<name>.log`, too.
         env: On top of the supervisor's own environment.
         stop_s: Seconds between asking it to stop and insisting.
+        hears_calls: Jobs are called for over it; what waits is called for again once it is back.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Child:
     ready: Ready = field(default_factory=Ready)
     listens: tuple[Listener, ...] = ()
     stop_s: float = 5.0
+    hears_calls: bool = False
 
 
 def household(settings: Settings, service: Child) -> tuple[Child, ...]:
@@ -77,6 +79,7 @@ def prefect_server(settings: Settings) -> Child:
         # The first start makes its tables: six quiet seconds, but half a minute was seen on a busy machine.
         ready=Ready(url=f"http://127.0.0.1:{port}/api/health", within_s=180.0),
         listens=(Listener("127.0.0.1", port, "prefect.port"),),
+        hears_calls=True,
     )
 
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from prefect.runner import Runner
 
 _log = logging.getLogger(__name__)
-# Calls for one job within this time start one run; the watcher repeats itself more slowly than this.
-_DEBOUNCE = timedelta(seconds=30)
+# Calls for one job within this time start one run: the watcher calls at every look until somebody has taken it.
+_DEBOUNCE = timedelta(seconds=60)
 # Three heartbeats of a run (prefect_environment) and some air.
 _DEAD_AFTER = timedelta(seconds=120)
 # Within the patience that `kedge up` has with the runner (children.runner).

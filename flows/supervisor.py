@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from flows import process_groups, up_file
 from flows.children import Child
+from flows.jobs.again import call_for_all
 from flows.leash import Leash
 from flows.member import Member
 from flows.notify import notify
@@ -140,6 +141,8 @@ class _Household:
         elif member.state == "starting" and await is_well(member.child.ready, member.started_at, self.engine):
             member.state = "well"
             self._note(name, "well", f"after {member.lived_s():.1f} s")
+            if member.child.hears_calls:
+                await asyncio.to_thread(self._call_again)
 
     async def _spawn(self, member: Member) -> None:
         member.state, member.started_at, member.started = "starting", now(), time.monotonic()
@@ -207,6 +210,13 @@ class _Household:
         if silence is not None and silence.since != silent_since:
             notify(self.settings, "watcher_silent", silence.words, {"since": silence.since.isoformat()})
         return silence.since if silence is not None else None
+
+    def _call_again(self) -> None:
+        """Call for the jobs whose calls nobody heard; where that fails, the watcher's next look calls."""
+        try:
+            call_for_all(self.settings)
+        except (sa.exc.SQLAlchemyError, UserError):
+            _log.exception("Jobs that wait were not called for")
 
     def _note(self, child: str, what: str, words: str = "") -> None:
         _log.info("%s", " ".join(part for part in (child, what, words) if part))

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flows.jobs.releasing import release_dead
 from flows.notify import notify
@@ -24,8 +24,6 @@ from monitoring.watch import TickOutcome, WatchPlace, tick
 
 _log = logging.getLogger(__name__)
 _STREAM, _FAILED, _STUCK = "watch", "look_failed", "rollout_failed"
-# Longer than the debounce of the trigger and the start of a run: a job that is being taken is not called twice.
-_CALL_AGAIN_AFTER = timedelta(seconds=45)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def look(settings: Settings) -> Seen:
         seen = _seen(tick(watch_place(place)))
         seen = replace(seen, rollouts=_roll_out(place))
         _tell(settings, seen)
-        _call_for_jobs(place, seen.job_id)
+        _call_for_jobs(place)
     except Exception as error:
         _log.exception("The look failed")
         _record(place, error)
@@ -158,14 +156,13 @@ def _tell(settings: Settings, seen: Seen) -> None:
         notify(settings, "retrain_request_answered", words, {"request": request.id, "job": request.job_id})
 
 
-def _call_for_jobs(place: Workplace, new: str) -> None:
-    """Call for the new job, and again for one that nobody took: its event was lost, or its process died."""
+def _call_for_jobs(place: Workplace) -> None:
+    """Call for a job that nobody took: it is new, or its event was lost. A second run finds it taken, and ends."""
     jobs = [job for job in open_jobs(place.engine) if job.kind in BY_RUNNER]
     if any(job.state == "running" for job in jobs):
         return
     for job in jobs:
-        if job.id == new or now() - job.created_at > _CALL_AGAIN_AFTER:
-            call_for_retrain(place.settings, job.id, job.attempts or 0)
+        call_for_retrain(place.settings, job.id, job.attempts or 0)
 
 
 def _record(place: Workplace, error: Exception, kind: str = _FAILED) -> None:

@@ -16,6 +16,9 @@ import pytest
 
 from flows import up_file
 from flows.children import Child, Listener, Ready
+from infra.database import open_database
+from infra.jobs import queue_job
+from tests.flows.jobs.listening import listening
 
 # Real children, started, killed and stopped: seconds each.
 pytestmark = pytest.mark.slow
@@ -32,7 +35,7 @@ from infra.settings import load
 
 def child(d):
     listens = tuple(Listener(**each) for each in d["listens"])
-    return Child(d["name"], tuple(d["argv"]), d["env"], Ready(**d["ready"]), listens, d["stop_s"])
+    return Child(d["name"], tuple(d["argv"]), d["env"], Ready(**d["ready"]), listens, d["stop_s"], d["hears_calls"])
 
 def tell(happening):
     print(happening.child or "all", happening.what, flush=True)
@@ -174,6 +177,21 @@ def test_a_killed_child_is_started_again_and_what_it_left_behind_is_ended(start,
     assert state_of(home, "only").restarts == 1
     # The group ended with its leader, or its workers would have kept the port.
     assert not alive(grandchildren(tmp_path, "only")[1])
+
+
+def test_a_job_whose_call_nobody_heard_is_called_for_once_the_server_is_back(start, web, tmp_path, settings):
+    with listening(list.extend) as (heard, prefect):
+        (tmp_path / "kedge.toml").write_text(f'[prefect]\napi_url = "{prefect}"\n')
+        start(dataclasses.replace(web("server"), hears_calls=True))
+        until(lambda: is_up(settings.storage.home))
+        engine = open_database(settings.storage.database)
+        job = queue_job(engine, "retrain", "drift")
+        engine.dispose()
+
+        os.kill(state_of(settings.storage.home, "server").pid, signal.SIGKILL)
+        until(lambda: heard)
+
+    assert [call["payload"] for call in heard] == [{"job_id": job.id}]
 
 
 def test_children_do_not_outlive_a_supervisor_that_was_killed(start, web, tmp_path, settings):

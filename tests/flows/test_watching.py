@@ -1,5 +1,4 @@
 import json
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -8,7 +7,6 @@ import sqlalchemy as sa
 
 from flows import watching
 from infra import schema
-from infra.clock import now
 from infra.database import open_database, reading, writing
 from infra.jobs import claim_job, queue_job
 from infra.ledger import Ledger
@@ -45,13 +43,6 @@ def project(tmp_path, prefect):
     engine.dispose()
 
 
-def make_older(engine, job, seconds):
-    with writing(engine) as connection:
-        connection.execute(
-            schema.jobs.update().where(schema.jobs.c.id == job.id).values(created_at=now() - timedelta(seconds=seconds))
-        )
-
-
 def test_without_a_champion_a_look_says_so_and_the_watcher_is_heard(project):
     settings, engine = project
 
@@ -65,17 +56,16 @@ def test_without_a_champion_a_look_says_so_and_the_watcher_is_heard(project):
     assert heard is not None
 
 
-def test_a_job_that_nobody_took_is_called_for_again(project, prefect):
+def test_a_job_that_nobody_took_is_called_for_at_every_look(project, prefect):
     settings, engine = project
     job = queue_job(engine, "retrain", "drift")
-    watching.look(settings)
-    assert prefect.events == []
 
-    make_older(engine, job, 60)
+    watching.look(settings)
     watching.look(settings)
 
-    ((path, event),) = prefect.events
+    (path, event), (_, again) = prefect.events
     assert path == "/api/events"
+    assert again["resource"] == event["resource"]
     assert event["event"] == "kedge.retrain.requested"
     assert event["resource"]["prefect.resource.id"] == f"kedge.classifier.job.{job.id}"
     assert event["payload"] == {"job_id": job.id}
@@ -84,7 +74,6 @@ def test_a_job_that_nobody_took_is_called_for_again(project, prefect):
 def test_a_job_that_runs_is_not_called_for(project, prefect):
     settings, engine = project
     job = queue_job(engine, "retrain", "drift")
-    make_older(engine, job, 60)
     claim_job(engine, job.id)
 
     watching.look(settings)
@@ -96,7 +85,7 @@ def test_a_look_goes_well_while_prefect_is_away(tmp_path, free_port, caplog):
     (tmp_path / "kedge.toml").write_text(f'[prefect]\napi_url = "http://127.0.0.1:{free_port()}/api"\n')
     settings = load(tmp_path, {})
     engine = open_database(settings.storage.database)
-    make_older(engine, queue_job(engine, "retrain", "drift"), 60)
+    queue_job(engine, "retrain", "drift")
 
     assert watching.look(settings).action == "nothing"
     assert "the watcher will call again" in caplog.text

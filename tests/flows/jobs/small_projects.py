@@ -42,15 +42,13 @@ canary_predictions = 0
 )
 _ROLES = ("train", "train", "train", "select", "judge")
 
-# Does a job, and is killed by its own hand right after the named deed: `module:function` or `module:Class.method`.
-WORK = """
+# A script that begins so is killed by its own hand right after the deed that its last argument names, if it names one:
+# `module:function` or `module:Class.method`.
+DYING = """
 import importlib, os, sys
-from infra.settings import load
-from flows.retraining import run_job
 from pathlib import Path
-job, deed = sys.argv[1], sys.argv[2]
-if deed:
-    module, _, path = deed.partition(":")
+if sys.argv[-1]:
+    module, _, path = sys.argv[-1].partition(":")
     *owners, name = path.split(".")
     owner = importlib.import_module(module)
     for each in owners:
@@ -60,8 +58,15 @@ if deed:
         real(*args, **kwargs)
         os.kill(os.getpid(), 9)
     setattr(owner, name, die_after)
-print(run_job(load(Path.cwd()), job, "manual"), flush=True)
 """
+WORK = (
+    DYING
+    + """
+from infra.settings import load
+from flows.retraining import run_job
+print(run_job(load(Path.cwd()), sys.argv[1], "manual"), flush=True)
+"""
+)
 
 
 # A checkpoint follows every epoch, but at most one a second: of a network this small several epochs fit in between.

@@ -1,9 +1,6 @@
 """A retrain whose process died is called for at once, by an event of its own."""
 
-import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -13,29 +10,14 @@ from infra.database import open_database, writing
 from infra.job_claims import hand_back
 from infra.jobs import claim_job, open_jobs, queue_job
 from infra.settings import load
+from tests.flows.jobs.listening import listening
 
 
 @pytest.fixture
 def heard():
     """Events that reached Prefect's address, and that address."""
-    events = []
-
-    class Ear(BaseHTTPRequestHandler):
-        def do_POST(self):
-            events.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Ear)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield events, f"http://127.0.0.1:{server.server_port}/api"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(list.extend) as (found, address):
+        yield found, address + "api"
 
 
 @pytest.fixture

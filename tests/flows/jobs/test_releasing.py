@@ -1,9 +1,6 @@
 """A job that is given up because its processes keep dying: people hear of it, once."""
 
-import json
 import os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import pytest
 
@@ -14,28 +11,14 @@ from infra.database import open_database, writing
 from infra.job_claims import MOST_ATTEMPTS
 from infra.jobs import claim_job, find_job, queue_job
 from infra.settings import load
+from tests.flows.jobs.listening import listening
 
 
 @pytest.fixture
 def posted():
     """What reached the web hook, and where that is."""
-    found = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self):
-            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_words):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield found, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with listening() as (found, address):
+        yield found, address
 
 
 @pytest.fixture

@@ -11,36 +11,29 @@ from flows.collecting.manifest import kept_manifest
 from infra.jobs import jobs
 from infra.ledger import Ledger
 from monitoring.reference.profile import load_profile
-from tests.flows.jobs.small_projects import environment, kedge, make_project, place_of
+from tests.flows.jobs.small_projects import DYING, environment, kedge, make_project, place_of
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300
 
-# Dies by its own hand right after the named deed, as in "models.registry Registry.register".
-TRAIN = """
-import importlib, logging, os, sys
-from pathlib import Path
+TRAIN = (
+    DYING
+    + """
+import logging
 from flows.first_model import train
 from flows.telling import Logged
 from flows.workplace import open_workplace
-owner, (*classes, name) = importlib.import_module(sys.argv[1]), sys.argv[2].split(".")
-for each in classes:
-    owner = getattr(owner, each)
-real = getattr(owner, name)
-def die_after(*args, **kwargs):
-    real(*args, **kwargs)
-    os.kill(os.getpid(), 9)
-setattr(owner, name, die_after)
 train(open_workplace(Path.cwd()), Logged(logging.getLogger()))
 """
-AFTER_REGISTERING = ("models.registry", "Registry.register")
-AFTER_THE_PROFILE = ("flows.candidate", "write_profile")
+)
+AFTER_REGISTERING = "models.registry:Registry.register"
+AFTER_THE_PROFILE = "flows.candidate:write_profile"
 
 
 def broken_off(folder, deed):
     """A project whose first training died right after the deed."""
     make_project(folder)
-    command = [sys.executable, "-c", TRAIN, *deed]
+    command = [sys.executable, "-c", TRAIN, deed]
     died = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
