@@ -100,8 +100,11 @@ def _detail(entry: Mapping[str, Any]) -> str:
         )
         allowed = f", {_points(margin)} allowed" if margin > 0 else ""
         text = f"{_points(abs(observed))} {moved}; {proven}{allowed}"
-    needed = entry.get("needed")
-    return f"{text}; {words.count(needed)} more labels would decide" if isinstance(needed, int) else text
+    needed, watched = entry.get("needed"), entry.get("status") == "watched"
+    # The margin of a rare class's false positives is so small that no number of labels is worth naming.
+    if not isinstance(needed, int) or (watched and entry.get("name") == "false positives"):
+        return text
+    return f"{text}; {words.count(needed)} more labels would {'judge it' if watched else 'decide'}"
 
 
 def _is_floor(entry: Mapping[str, Any]) -> bool:

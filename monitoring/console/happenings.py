@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from infra.ledger import LedgerRow
 from monitoring.console import retrains, verdicts, words
 from monitoring.console.champion import report_href
 from monitoring.console.rows import Row, Rows
 from monitoring.console.windows import Window
+from monitoring.decisions.moves import BACKWARDS, PROMOTED, noted_moves
 from monitoring.watching import silence
 
 _LISTED_EVENTS, _LISTED_WINDOWS, _LISTED_REPORTS = 14, 12, 5
@@ -51,7 +53,9 @@ def open_alarms(found: Rows) -> tuple[Row, ...]:
 
 def events(found: Rows) -> tuple[Event, ...]:
     """Alarms, changes of verdict, jobs and changes of champion."""
-    every = [*_alarms(found.alarms), *_promotions(found.promotions), *_verdicts(found.verdicts), *_jobs(found.jobs)]
+    noted = noted_moves(found.promotions, found.noted)
+    every = [*_alarms(found.alarms), *_promotions(found.promotions, noted)]
+    every += [*_verdicts(found.verdicts), *_jobs(found.jobs)]
     return tuple(sorted(every, key=lambda event: event.at, reverse=True)[:_LISTED_EVENTS])
 
 
@@ -104,15 +108,11 @@ def _alarms(alarms: Sequence[Row]) -> Iterator[Event]:
         yield Event(rows[0]["at"], "alarm", "bad", f"{lane}: {named}{more}{where}")
 
 
-def _promotions(promotions: Sequence[Row]) -> Iterator[Event]:
+def _promotions(promotions: Sequence[Row], noted: Mapping[int, LedgerRow]) -> Iterator[Event]:
     for row in promotions:
-        back = row["previous_version"] is not None and row["version"] < row["previous_version"]
-        yield Event(
-            row["changed_at"],
-            "rolled back" if back else "promoted",
-            "warn" if back else "good",
-            f"v{row['version']}: {row['reason']}",
-        )
+        kind = noted[row["sequence"]].kind if row["sequence"] in noted else PROMOTED
+        tone = "warn" if kind in BACKWARDS else "good"
+        yield Event(row["changed_at"], kind, tone, f"v{row['version']}: {row['reason']}")
 
 
 def _verdicts(given: Sequence[Row]) -> Iterator[Event]:

@@ -28,7 +28,8 @@ _REASONS = {
     "schedule": "It was time, by trigger.cron.",
     "requested": "It was asked for from outside.",
     "manual": "A person asked for it.",
-    "second reading": "The labels had come that a candidate waited for.",
+    "second reading": "A candidate had waited for labels, and is judged with those that came.",
+    "classes": "A person asked for a class more.",
     "first": "The first training.",
 }
 _LISTED = 5
@@ -85,9 +86,10 @@ def listed(found: Rows) -> tuple[Job, ...]:
 
 
 def reason(job: Row) -> str:
-    """Why it was asked for, as a sentence."""
+    """Why it was asked for, as sentences; a person's own words as they are."""
     given: str = job["reason"]
-    return _REASONS.get(given, given)
+    several = given.split(", ")
+    return " ".join(_REASONS[one] for one in several) if all(one in _REASONS for one in several) else given
 
 
 def outcome(job: Row) -> str:

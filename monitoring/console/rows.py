@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from infra import schema
 from infra.database import reading
+from infra.ledger import LedgerRow
+from monitoring.decisions.moves import KINDS, STREAM
 
 Row = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ class Rows:
         verdicts: The newest, oldest first.
         verdict_since: When the newest verdict's action was first given without interruption.
         alarms, promotions: Oldest first.
+        noted: The ledger's rows of models, oldest first: what each promotion was.
         versions: Oldest first.
         jobs, reports: Newest first.
         heartbeats: Process name to its last sign of life.
@@ -43,6 +46,7 @@ class Rows:
     verdict_since: datetime | None
     alarms: tuple[Row, ...]
     promotions: tuple[Row, ...]
+    noted: tuple[LedgerRow, ...]
     versions: tuple[Row, ...]
     pointer: Row | None
     workers: tuple[Row, ...]
@@ -74,6 +78,7 @@ def gather(engine: sa.Engine, name: str) -> Rows:
                 schema.pointer_history.c.name == name,
                 schema.pointer_history.c.alias == "champion",
             ),
+            noted=_noted(connection),
             versions=_newest(
                 connection,
                 schema.model_versions,
@@ -125,6 +130,13 @@ def _newest(
 ) -> tuple[Row, ...]:
     query = sa.select(table).where(*where).order_by(order.desc()).limit(most)
     return tuple(reversed([dict(row) for row in connection.execute(query).mappings()]))
+
+
+def _noted(connection: sa.Connection) -> tuple[LedgerRow, ...]:
+    table = schema.ledger
+    of_moves = table.c.kind.in_(KINDS)
+    found = _newest(connection, table, table.c.sequence, _MOST_LISTED, table.c.stream == STREAM, of_moves)
+    return tuple(LedgerRow(**row) for row in found)
 
 
 def _first(connection: sa.Connection, query: sa.Select[Any]) -> Row | None:

@@ -8,9 +8,10 @@ from typing import Any
 from infra.jobs import minutes_taken
 from infra.ledger import LedgerRow
 from monitoring.decisions import records
+from monitoring.decisions.moves import ROLLED_BACK
 from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Proof, Step, proof_of
 from monitoring.decisions.rows import DecisionRows, Row, verdict_named
-from monitoring.decisions.timeline import ROLLED_BACK, decision_of
+from monitoring.decisions.timeline import decision_of
 
 _STATES = {
     "queued": ACTIVE,
@@ -37,6 +38,7 @@ _REASONS = {
     "schedule": "it was time",
     "requested": "it was asked for from outside",
     "manual": "a person asked for it",
+    "classes": "a person asked for a class more",
     "first": "there was no champion",
 }
 # What the watcher starts names its verdict; what people start does not.

@@ -12,11 +12,10 @@ from datetime import datetime
 from infra.ledger import LedgerRow
 from models.rollout_runs import WAITING
 from monitoring.decisions import steps
+from monitoring.decisions.moves import BACKWARDS, PROMOTED, ROLLED_BACK, STREAM, noted_moves
 from monitoring.decisions.records import ACTIVE, BAD, GOOD, PLAIN, WARN, Step, Story
 from monitoring.decisions.rows import CHAMPION, DecisionRows, Row
-from monitoring.decisions.timeline import PROMOTED, PUT_BACK, ROLLED_BACK, noted_moves, version_of
-
-_WENT_BACK = (ROLLED_BACK, PUT_BACK)
+from monitoring.decisions.timeline import version_of
 
 
 @dataclass
@@ -43,7 +42,7 @@ class _Moves:
     def take_way_back(self, promotion: Row) -> Row | None:
         """The very next change, where it undid this one."""
         for move in self.rows:
-            if move["sequence"] == promotion["sequence"] + 1 and self.kind(move) in _WENT_BACK:
+            if move["sequence"] == promotion["sequence"] + 1 and self.kind(move) in BACKWARDS:
                 self.told.add(move["sequence"])
                 return move
         return None
@@ -54,7 +53,8 @@ class _Moves:
 
 def stories(found: DecisionRows) -> tuple[Story, ...]:
     """Every decision, the newest first."""
-    moves = _Moves(found.of_alias(CHAMPION), noted_moves(found))
+    rows = found.of_alias(CHAMPION)
+    moves = _Moves(rows, noted_moves(rows, found.noted(STREAM)))
     told = [_of_job(found, job, moves) for job in found.jobs]
     told += [_of_rollout(found, run, moves) for run in _by_hand(found)]
     told += [_of_move(move, moves) for move in moves.rows if move["sequence"] not in moves.told]

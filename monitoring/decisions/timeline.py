@@ -10,19 +10,17 @@ from datetime import datetime
 from itertools import pairwise
 
 from infra.ledger import LedgerRow
+from monitoring.decisions.moves import STREAM, noted_moves
 from monitoring.decisions.records import Proof, Reign, Timeline, Trial, proof_of
 from monitoring.decisions.rows import CANARY, CHAMPION, SHADOW, DecisionRows, Row
 
-PROMOTED, ROLLED_BACK, PUT_BACK = "promoted", "rolled back", "put back"
-BACKWARDS = (ROLLED_BACK, PUT_BACK)  # where an older version is promoted, nobody went back
 _MOVED = "moved"  # by nobody knows what: no row of the ledger tells
-_KINDS = (PROMOTED, ROLLED_BACK, PUT_BACK)
 
 
 def timeline(found: DecisionRows) -> Timeline:
     """Every champion, until when, by whom and why, with what was tried beside it."""
     moves = found.of_alias(CHAMPION)
-    noted = noted_moves(found)
+    noted = noted_moves(moves, found.noted(STREAM))
     starts = _starts(moves)
     ends: list[datetime | None] = [*starts[1:], None]
     trials = sorted((one for alias in (CANARY, SHADOW) for one in _trials(found, alias)), key=lambda one: one.since)
@@ -48,19 +46,6 @@ def timeline(found: DecisionRows) -> Timeline:
         )
     before = tuple(one for one in trials if not starts or one.since < starts[0])
     return Timeline(tuple(reigns), before, tuple(_problems(found, moves, noted)))
-
-
-def noted_moves(found: DecisionRows) -> dict[int, LedgerRow]:
-    """The ledger's row of each change of champion, by the change's sequence; what has none is left out."""
-    # Both were written in one transaction and in one order, so that each row is looked for after the one before.
-    rows, place = found.noted("models", _KINDS), 0
-    told: dict[int, LedgerRow] = {}
-    for move in found.of_alias(CHAMPION):
-        fitting = (number for number in range(place, len(rows)) if _tells(rows[number], move))
-        number = next(fitting, None)
-        if number is not None:
-            told[move["sequence"]], place = rows[number], number + 1
-    return told
 
 
 def job_of(found: DecisionRows, version: int, by: datetime) -> str:
@@ -97,11 +82,6 @@ def _starts(moves: Sequence[Row]) -> list[datetime]:
     for move in moves:
         starts.append(max(move["changed_at"], starts[-1]) if starts else move["changed_at"])
     return starts
-
-
-def _tells(row: LedgerRow, move: Row) -> bool:
-    told = (row.facts.get("version"), row.facts.get("previous_version"), row.actor, row.facts.get("reason"))
-    return told == (move["version"], move["previous_version"], move["actor"], move["reason"])
 
 
 def _trials(found: DecisionRows, alias: str) -> Iterator[Trial]:

@@ -13,7 +13,9 @@ from infra.ledger_heads import write_export
 from infra.objects import open_objects
 from infra.settings import load
 from models import rollouts
+from models.gate_records import REASONS
 from models.registry import Registry
+from monitoring.console import retrains
 from monitoring.console.app import application
 
 GATE = {"outcome": "promote", "relief": False, "objections": [], "checks": [{"result": "passed"}]}
@@ -93,6 +95,16 @@ def test_a_retrain_is_told_as_a_story_with_its_proofs(registry, client, made):
     assert rows[3].hash in page
 
 
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_every_reason_for_a_retrain_has_words(client, made, reason):
+    made("retrain", reason)
+
+    said = text_of(client.get("/decisions").text)
+
+    assert "A retrain, because " in said
+    assert retrains.reason({"reason": f"{reason}, manual"}).endswith(". A person asked for it.")
+
+
 def test_the_line_of_champions_and_what_was_tried_is_beside_it(registry, client, made):
     made("train", "first")
     made("retrain", "harm")
@@ -106,6 +118,18 @@ def test_the_line_of_champions_and_what_was_tried_is_beside_it(registry, client,
     assert "by bob wrong on <hall 3>" in said
     assert "<hall 3>" not in page
     assert "Tried beside it: canary v1, 10 %" in said
+
+
+def test_an_older_version_that_is_promoted_was_not_gone_back_to(registry, client, made):
+    made("train", "first")
+    made("retrain", "harm")
+
+    registry.champions.promote(1, actor="kedge retrain", reason="night is back")
+    registry.champions.rollback(actor="bob", reason="it is not")
+
+    said = text_of(client.get("/").text)
+    assert "promoted v1: night is back" in said
+    assert "rolled back v2: it is not" in said
 
 
 def test_the_newest_rows_of_the_ledger_and_its_export_are_shown(registry, client, made):
