@@ -132,8 +132,8 @@ def queue_retrain(place: Workplace, reason: str, *, forecast: bool | None = None
     job = queue_job(place.engine, SUCCESSOR, reason, _evidence(forecast=forecast))
     if job.kind == JUDGE:
         raise UserError(
-            f"Version {(job.evidence or {}).get('version')} is judged once more first (job {job.id}); its labels have "
-            "come. `kedge jobs` shows when that is over, and `kedge jobs cancel` ends it."
+            f"Version {(job.evidence or {}).get('version')} is judged once more first (job {job.id}). `kedge jobs` "
+            "shows when that is over; `kedge jobs cancel` ends it, and gives that version up."
         )
     return job
 

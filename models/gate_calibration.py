@@ -2,6 +2,8 @@
 
 import hashlib
 from functools import lru_cache
+from math import ceil
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from models.gate_records import OLD, UNDECIDED, Answers, CheckRow, ClassPrecisio
 
 _BINS = 10
 _RESAMPLES = 400
+# The spread that leaves room for a growth seen by chance in nine runs of ten, in that of the upper bound of 95 %.
+_SURELY = (NormalDist().inv_cdf(0.95) + NormalDist().inv_cdf(0.9)) / NormalDist().inv_cdf(0.95)
 
 
 def calibration_check(candidate: Answers, champion: Answers, margin: float) -> CheckRow:
@@ -22,7 +26,14 @@ def calibration_check(candidate: Answers, champion: Answers, margin: float) -> C
     resampled = (np.abs(weights @ ours).sum(1) - np.abs(weights @ theirs).sum(1)) / size
     lower, upper = float(np.quantile(resampled, 0.05)), float(np.quantile(resampled, 0.95))
     result = "passed" if upper <= margin else "failed" if growth > margin and lower > 0 else UNDECIDED
-    return CheckRow("calibration", OLD, "overall", candidate.images, growth, upper, margin, "judged", result, None)
+    needed = _needed(candidate.images, growth, upper, margin) if result == UNDECIDED else None
+    return CheckRow("calibration", OLD, "overall", candidate.images, growth, upper, margin, "judged", result, needed)
+
+
+def _needed(images: int, growth: float, upper: float, margin: float) -> int:
+    """Further images with which growth as it was seen would probably pass: its spread falls with their root."""
+    room = margin - min(max(0.0, growth), 0.8 * margin)
+    return max(1, ceil(images * (_SURELY * (upper - growth) / room) ** 2) - images)
 
 
 def precisions(candidate: Answers, champion: Answers) -> tuple[ClassPrecision, ...]:

@@ -104,9 +104,10 @@ def _sentence(check: CheckRow) -> str:
             "two models answer differently."
         )
     if check.name == "calibration":
+        more = f"; about {check.needed} more labels would probably decide" if check.needed else ""
         return (
             f"Calibration error on {check.images} old images grows by {points(check.loss)} (at most "
-            f"{points(check.bound)} with 95 % confidence); growth of up to {points(check.margin)} is allowed."
+            f"{points(check.bound)} with 95 % confidence); growth of up to {points(check.margin)} is allowed{more}."
         )
     what = "False positives" if check.name == "false positives" else "Accuracy"
     if check.name == "anchor":
@@ -145,21 +146,23 @@ def _floor_sentence(check: CheckRow, where: str) -> str:
 
 
 def _too_small(checks: Sequence[CheckRow]) -> list[str]:
-    watched = sorted({_watched(check) for check in checks if check.status == "watched" and check.result != UNDECIDED})
-    listed = sorted({check.group for check in checks if check.status == "listed"})
+    watched = [check for check in checks if check.status == "watched" and check.result != UNDECIDED]
     notes = []
     if watched:
-        notes.append(f"Too few images to judge, watched for clear losses only: {'; '.join(watched)}.")
-    if listed:
-        notes.append(f"Too few images to compare at all: {'; '.join(listed)}.")
+        told = [_watched(group, watched) for group in sorted({check.group for check in watched})]
+        notes.append(f"Too few images to judge, watched for clear losses only: {'; '.join(told)}.")
+    for scope in sorted({check.scope for check in checks if check.status == "listed"}):
+        listed = sorted({check.group for check in checks if check.status == "listed" and check.scope == scope})
+        notes.append(f"Too few {scope} images to compare at all: {'; '.join(listed)}.")
     return notes
 
 
-def _watched(check: CheckRow) -> str:
+def _watched(group: str, watched: Sequence[CheckRow]) -> str:
+    """The group, and with how many more labels it would be judged."""
     # The margin of a rare class's false positives is so small that no number of labels is worth naming.
-    if check.needed is None or check.name == "false positives":
-        return check.group
-    return f"{check.group} (judged with about {check.needed} more {check.scope} labels)"
+    of_group = [check for check in watched if check.group == group and check.name != "false positives"]
+    told = sorted({f"{check.needed} more {check.scope}" for check in of_group if check.needed is not None})
+    return f"{group} (judged with about {' or '.join(told)} labels)" if told else group
 
 
 def _volunteered(given: GateInput) -> list[str]:

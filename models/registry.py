@@ -171,11 +171,15 @@ class Registry:
 
     def end_waiting(self, version: int, *, actor: str, reason: str) -> bool:
         """Refuse a version that waits for labels; False, and nothing changes, where it does not wait any more."""
-        return self._refuse(version, WAITING, "given up", actor, reason)
+        return self._change(version, WAITING, ("refused", "given up"), actor, reason)
+
+    def send_out(self, version: int, *, actor: str, reason: str) -> bool:
+        """Let a version wait for labels no more, since a person answers for it; False where it does not wait."""
+        return self._change(version, WAITING, (REGISTERED, "sent out"), actor, reason)
 
     def withdraw(self, version: int, *, actor: str, reason: str) -> bool:
         """Refuse a version that is registered and nothing more; False, and nothing changes, where it is not."""
-        return self._refuse(version, REGISTERED, "withdrawn", actor, reason)
+        return self._change(version, REGISTERED, ("refused", "withdrawn"), actor, reason)
 
     def fetch(self, version: int, folder: Path, *, with_weights: bool = False) -> Path:
         """
@@ -206,11 +210,12 @@ class Registry:
             )
         return target
 
-    def _refuse(self, version: int, state: str, kind: str, actor: str, reason: str) -> bool:
-        table = schema.model_versions
-        mine = (table.c.name == self.name) & (table.c.version == version) & (table.c.state == state)
+    def _change(self, version: int, before: str, after: tuple[str, str], actor: str, reason: str) -> bool:
+        """To another state, with the ledger's row of that kind; False where it is not in the state `before`."""
+        table, (state, kind) = schema.model_versions, after
+        mine = (table.c.name == self.name) & (table.c.version == version) & (table.c.state == before)
         with writing(self.engine) as connection:
-            if connection.execute(table.update().where(mine).values(state="refused")).rowcount == 0:
+            if connection.execute(table.update().where(mine).values(state=state)).rowcount == 0:
                 return False
             append_within(connection, "models", kind, {"version": version, "reason": reason}, actor)
             return True

@@ -122,8 +122,9 @@ def begin(
                 return known
         for other in _open_within(connection, name):
             if other.stage in (WAITING, SHADOW, CANARY) and not other.facts.closing:
-                overtaken = f"overtaken by version {version}, whose rollout began"
-                _write(connection, closing(other, STOPPED, overtaken, overtaken=True), "closing")
+                again = f"begun anew by {facts.actor}: {reason}"
+                why = again if other.version == version else f"overtaken by version {version}, whose rollout began"
+                _write(connection, closing(other, STOPPED, why, overtaken=True), "closing")
         newest = connection.execute(sa.select(sa.func.max(_table.c.sequence)).where(_table.c.name == name)).scalar()
         at = now()
         run = RolloutRun(

@@ -10,6 +10,7 @@ import numpy as np
 
 from flows.backtest.policies import Policy, policies_of
 from flows.backtest.policy_kinds import Usual
+from flows.judging import rules_of as gate_rules_of
 from flows.workplace import Workplace
 from infra.errors import UserError
 from infra.jobs import JUDGE, Job, jobs, minutes_taken
@@ -175,7 +176,7 @@ def _rules(place: Workplace, stream: Stream, minutes: float) -> ReplayRules:
         overall_margin=gate.overall_margin,
         class_margin=gate.class_margin,
         required_groups=gate.required_groups,
-        planned_readings=_readings(place),
+        planned_readings=gate_rules_of(place).planned_readings,
     )
     return ReplayRules(
         every,
@@ -185,11 +186,6 @@ def _rules(place: Workplace, stream: Stream, minutes: float) -> ReplayRules:
         most_waiting=np.timedelta64(round(60e6 * PATIENT * place.settings.rollout.most_stage_minutes), "us"),
         feedback_is_random=place.settings.monitor.feedback_is_random,
     )
-
-
-def _readings(place: Workplace) -> int:
-    """As in production, a candidate waits for labels, and is judged twice, only where somebody can be asked."""
-    return 2 if place.settings.labels.per_day > 0 else 1
 
 
 def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> list[str]:
@@ -206,7 +202,7 @@ def _notes(place: Workplace, logged: Logged, policies: tuple[Policy, ...]) -> li
         )
     if any(policy.judge == GATE for policy in policies):
         notes.append("The gate judged on fewer images than a real one: old reference images stand in for its old set.")
-    if any(policy.judge == GATE for policy in policies) and _readings(place) > 1:
+    if any(policy.judge == GATE for policy in policies) and gate_rules_of(place).planned_readings > 1:
         notes.append(
             "A candidate about which it was undecided waits for labels, and no other retrain begins meanwhile. Only "
             "labels that are in the log can come, for what people would have answered if they had been asked is not "

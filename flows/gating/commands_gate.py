@@ -34,6 +34,9 @@ def gate(
     from flows.gating.show import show_gate
     from infra.errors import UserError
     from models.gate_records import GateDecision
+    from models.registry import WAITING
+    from monitoring.labelling.awaited import are_enough
+    from monitoring.labelling.waiting import most_labels
 
     place = terminal.place()
     found = place.registry.version(version)
@@ -43,14 +46,14 @@ def gate(
             f"`kedge models compare {version} N` holds it against another version."
         )
     decision = GateDecision.from_json(found.gate)
-    waits = awaited(place, found)
+    waits = awaited(place, found) if found.state == WAITING else ()
     if picture is not None:
         _draw(decision, picture)
     if as_json:
         waiting = [asdict(one) for one in waits]
         terminal.show_json({"version": version, "state": found.state, **decision.to_json(), "waits_for": waiting})
     else:
-        show_gate(terminal.out, found, decision, waits)
+        show_gate(terminal.out, found, decision, waits, enough=are_enough(waits, most_labels(place.settings)))
 
 
 def judge(
@@ -63,13 +66,12 @@ def judge(
     """
     Judge an undecided version a second and last time, with the labels that have come since; its rollout goes on by it.
 
-    The runner of `kedge up` does the same by itself, once the labels that it waits for have come.
+    The runner of `kedge up` does the same by itself, once the labels that it waits for have come, or its time is over.
 
     Example: kedge judge 3
     """
     from flows.gating.second_reading import go_on, read_again
     from flows.gating.show import show_gate
-    from models.gate_records import REJECT
 
     place = terminal.place()
     done = read_again(place, version, anyway=anyway, actor=terminal.person())
@@ -77,8 +79,8 @@ def judge(
     if as_json:
         terminal.show_json(done)
     else:
-        show_gate(terminal.out, done.version, done.decision, ())
-    if done.decision.outcome == REJECT:
+        show_gate(terminal.out, done.version, done.decision)
+    if done.version.state == "refused":
         sys.exit(_REFUSED)
 
 
@@ -109,5 +111,5 @@ def _draw(decision: Any, picture: Path) -> None:
     if picture.suffix not in {".svg", ".png"}:
         raise UserError(f"{picture} was not drawn: expected a name that ends in .svg or .png.")
     if not draw_forest(decision, picture):
-        raise UserError("Nothing was drawn: the gate compared nothing, for there was no champion to compare with.")
+        raise UserError("Nothing was drawn: the gate compared nothing. Without --picture, its words say why.")
     terminal.out.print(f"Drawn: {picture}", highlight=False, markup=False, soft_wrap=True)

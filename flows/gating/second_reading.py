@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from flows.collecting.collect import retrain_snapshot
-from flows.gating.awaited import are_enough, awaited
+from flows.gating.awaited import awaited
 from flows.gating.untrained import untrained
-from flows.judging import judge
+from flows.judging import judge, rules_of
 from flows.orders import READ_AGAIN, Outcome
 from flows.rollout.act import advance_run
 from flows.workplace import Workplace
@@ -17,7 +17,8 @@ from models.artifact import read_artifact
 from models.gate_records import UNDECIDED, GateDecision
 from models.judged_again import note_judged_again
 from models.registry import WAITING, ModelVersion
-from monitoring.labelling.waiting import has_reading_left
+from monitoring.labelling.awaited import are_enough
+from monitoring.labelling.waiting import has_reading_left, most_labels
 
 _ACTOR = "kedge rollout"
 
@@ -55,7 +56,7 @@ def read_for_job(place: Workplace, job: Job) -> Outcome:
         seconds=(now() - job.created_at).total_seconds(),
         report_page=None,
         state=READ_AGAIN,
-        words=f"{version.title} was judged once more, with the labels that it waited for: {decision.outcome}.",
+        words=f"{version.title} was judged once more, with the labels that have come: {decision.outcome}.",
         champion_version=version.parent_version,
     )
 
@@ -78,21 +79,23 @@ def read_again(place: Workplace, number: int, *, anyway: bool, actor: str) -> Re
     Judge a registered version once more, with the labels that have come since, against the champion it was made from.
 
     Raises:
-        UserError: it is not undecided, the champion is another by now, it has no reading left, or labels are missing
-            and it was not said that it is to be judged anyway.
+        UserError: it is not undecided, the champion is another by now, it is on its way to the callers, it has no
+            reading left, or labels are missing and it was not said that it is to be judged anyway.
     """
     version = place.registry.version(number)
     if (version.gate or {}).get("outcome") != UNDECIDED:
         raise UserError(f"{version.title} was not judged again: {_settled(version)}")
     champion = _champion_of(place, version)
+    _check_not_sent_out(place, version)
     newer = any(one.version > number and one.gate is not None for one in place.registry.versions())
-    if not has_reading_left(place.registry, version) or (newer and version.state != WAITING):
+    planned = rules_of(place).planned_readings
+    if not has_reading_left(place.registry, version, planned) or (newer and version.state != WAITING):
         raise UserError(
             f"{version.title} has no reading of the judge images left, or a newer candidate took its place. "
             "Each reading more would raise the chance that a worse model slips through; `kedge retrain` makes another."
         )
     waits = awaited(place, version)
-    if not anyway and not are_enough(place, waits):
+    if not anyway and not are_enough(waits, most_labels(place.settings)):
         missing = [one for one in waits if not one.enough]
         raise UserError(
             f"{version.title} was not judged again: {'; '.join(one.in_words() for one in missing)} have come. "
@@ -118,6 +121,16 @@ def _champion_of(place: Workplace, version: ModelVersion) -> ModelVersion:
             "`kedge retrain` makes a candidate that is compared with it."
         )
     return champion
+
+
+def _check_not_sent_out(place: Workplace, version: ModelVersion) -> None:
+    """What answers callers is judged by its trial: a refusal would reach nobody there."""
+    for run in rollout_runs.open_runs(place.engine, place.registry.name):
+        if run.version == version.version and run.stage != rollout_runs.WAITING:
+            raise UserError(
+                f"{version.title} was not judged again: it waits for no labels and is on its way to the callers "
+                f"({run.stage}). `kedge rollout` shows how far it is."
+            )
 
 
 def _read(place: Workplace, version: ModelVersion, champion: ModelVersion, actor: str) -> ReadAgain:

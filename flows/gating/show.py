@@ -5,19 +5,30 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from flows.gating.awaited import Awaited
-from flows.gating.comparing import Compared, Side
+from flows.gating.comparing import Compared
 from flows.show import table
-from models.gate_records import PROMOTE, CheckRow, GateDecision
+from models.gate_records import PROMOTE, UNDECIDED, CheckRow, GateDecision
 from models.registry import ModelVersion
+from monitoring.labelling.awaited import Awaited
 
 _RESULT_STYLE = {"passed": "green", "failed": "bold red", "undecided": "yellow", "noted": "dim"}
 _ORDER = {"failed": 0, "undecided": 1, "passed": 2, "noted": 3}
 _STRIP, _REACH = 21, 0.10
 
 
-def show_gate(console: Console, version: ModelVersion, decision: GateDecision, waits: Sequence[Awaited]) -> None:
-    """What the gate said about a version, with all its checks, those that speak against it first."""
+def show_gate(
+    console: Console,
+    version: ModelVersion,
+    decision: GateDecision,
+    waits: Sequence[Awaited] = (),
+    *,
+    enough: bool = False,
+) -> None:
+    """
+    What the gate said about a version, with all its checks, those that speak against it first.
+
+    waits: What it waits for; `enough`: whether all of that has come that people could be asked for.
+    """
     console.print(f"{version.title}, {version.state}: {version.reason}", style="bold", highlight=False, markup=False)
     for number, words in enumerate(decision.words()):
         console.print(f"  {words}", style="bold" if number == 0 else "", highlight=False, markup=False)
@@ -31,11 +42,14 @@ def show_gate(console: Console, version: ModelVersion, decision: GateDecision, w
         )
     for one in waits:
         console.print(f"  {one.in_words()} have come.", highlight=False, markup=False)
-    if waits and all(one.enough for one in waits):
+    if waits and enough:
         words = f"`kedge judge {version.version}` reads once more; the runner of `kedge up` does so by itself."
         console.print(words, style="bold", highlight=False)
+    elif decision.outcome == UNDECIDED and version.state == "refused":
+        console.print("It waits for no labels: it was refused, and `kedge retrain` makes another.", style="bold")
     elif decision.outcome == PROMOTE and version.state == "registered":
-        console.print(f"`kedge rollout start {version.version}` sends it to the callers.", style="bold")
+        words = f"`kedge rollout` shows whether it is on its way; `kedge rollout start {version.version}` sends it out."
+        console.print(words, style="bold", highlight=False)
 
 
 def checks_table(checks: Sequence[CheckRow]) -> object:
@@ -97,6 +111,3 @@ def _share(value: float | None) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:.0f} points"
-
-
-__all__ = ["Side", "checks_table", "show_compared", "show_gate", "strip"]

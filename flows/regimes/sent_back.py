@@ -14,8 +14,9 @@ from itertools import pairwise
 from models import rollout_runs
 from models.registry import Registry
 from models.rollout_runs import DONE, ROLLED_BACK, STOPPED, RolloutRun
+from monitoring.decisions.moves import BACKWARDS
 from monitoring.decisions.rows import gather
-from monitoring.decisions.timeline import BACKWARDS, timeline
+from monitoring.decisions.timeline import timeline
 
 _Event = tuple[datetime, int, str]
 # What only the words tell of rollouts that ended before `RunFacts.overtaken` was written.

@@ -49,21 +49,25 @@ def begin_rollout(
         How far it has come: `promoted` says whether it is champion, `words` what happened.
 
     Raises:
-        UserError: there is no such version, it is the champion, or it was sent back before and no person asks.
+        UserError: there is no such version, it is the champion, it was sent back before and no person asks, or it is
+            on its way already and a person names no stage to begin with.
     """
     name, engine = place.settings.project.name, place.engine
     known = None if job_id is None else rollout_runs.of_job(engine, name, job_id)
     if known is not None:
         return _taken_on(place, known)
     champion = place.registry.champions.current()
-    waits = _check(place, version, champion, actor) == UNDECIDED and actor == AUTOMATIC
+    waits = _check(place, version, champion, actor, stage) == UNDECIDED and actor == AUTOMATIC
     rules, wider = rules_of(place.settings.rollout), _is_wider(place, version, champion)
+    first = WAITING if waits else _stage(stage) or first_stage(champion, rules, wider=wider)
+    if actor != AUTOMATIC:
+        place.registry.send_out(version, actor=actor, reason=reason)
     begun = rollout_runs.begin(
         engine,
         name,
         version,
         champion_version=champion,
-        stage=WAITING if waits else _stage(stage) or first_stage(champion, rules, wider=wider),
+        stage=first,
         reason=reason,
         job_id=job_id,
         facts=RunFacts(actor=actor, gains=proven_gains(decision), longer=is_undecided(decision), wider=wider),
@@ -95,7 +99,7 @@ def _stage(stage: str) -> str:
     return stage
 
 
-def _check(place: Workplace, version: int, champion: int | None, actor: str) -> str:
+def _check(place: Workplace, version: int, champion: int | None, actor: str, stage: str) -> str:
     """The version's state, where it may set out."""
     found = place.registry.version(version)
     title = title_of(place.settings.project.name, version)
@@ -105,6 +109,12 @@ def _check(place: Workplace, version: int, champion: int | None, actor: str) -> 
         raise UserError(
             f"{title} was champion before and was sent back, since it did worse than it was judged; nothing sends it "
             f"out again by itself. A person may: `kedge rollout start {version}`."
+        )
+    on_trial = [run for run in rollout_runs.open_runs(place.engine, found.name) if run.version == version]
+    if actor != AUTOMATIC and not stage and any(run.stage != WAITING for run in on_trial):
+        raise UserError(
+            f"{title} is on its way already: {on_trial[0].stage}, {on_trial[0].words}. `kedge rollout` shows it, "
+            f"`kedge rollout start {version} --from STAGE` begins anew at that stage."
         )
     return found.state
 

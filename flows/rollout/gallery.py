@@ -25,14 +25,18 @@ class _Shadowed:
 
 def draw_gallery(place: Workplace, output: Path) -> Gallery:
     """
-    Write the page of what is shadow now, or was last; nothing of it is kept elsewhere, for it shows callers' images.
+    Write the page of what is shadow now, or of the newest rollout; nothing of it is kept elsewhere: it shows callers'
+    images.
 
     Raises:
-        UserError: no version has been a shadow yet.
+        UserError: no version is a shadow, and there was no rollout.
     """
     shadowed = _shadowed(place)
     if shadowed is None:
-        raise UserError("No version has been a shadow yet. `kedge shadow VERSION` makes one answer unseen.")
+        raise UserError(
+            "No version answers as shadow, and no rollout is known whose shadow could be shown. `kedge shadow VERSION` "
+            "makes one answer unseen."
+        )
     classes = champion_classes(place) or ()
     found = gallery(place.log, shadowed.champion, shadowed.version, shadowed.since, classes)
     write_atomically(output, render_gallery_html(place.settings.project.name, found, lambda one: _picture(place, one)))

@@ -4,7 +4,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from flows.gating.awaited import are_enough, awaited
+from flows.gating.awaited import awaited
 from flows.kept_labels import champion_classes
 from flows.rollout.problems import agreement_floor
 from flows.rollout.records import Awaiting, Observed, RolloutRules
@@ -16,8 +16,11 @@ from models import rollouts
 from models.champions import Promotion
 from models.gate_records import REJECT, UNDECIDED, GateDecision
 from models.rollout_runs import CANARY, PROBATION, PROMOTING, SHADOW, WAITING, RolloutRun
+from monitoring.decisions.moves import BACKWARDS
 from monitoring.decisions.rows import gather
-from monitoring.decisions.timeline import BACKWARDS, timeline
+from monitoring.decisions.timeline import timeline
+from monitoring.labelling.awaited import are_enough
+from monitoring.labelling.waiting import most_labels
 from monitoring.reference.profile import load_profile
 from monitoring.subgroups.rows import drawn_ids
 from monitoring.trial_evidence import (
@@ -105,7 +108,7 @@ def _awaiting(place: Workplace, run: RolloutRun) -> Awaiting:
         state=version.state,
         said=_said(decision),
         labels=tuple(one.in_words() for one in waits),
-        enough=are_enough(place, waits),
+        enough=are_enough(waits, most_labels(place.settings)),
         some=any(one.come for one in waits),
         reading=find_job(place.engine, run.facts.reading).state if run.facts.reading else "",
     )

@@ -76,7 +76,7 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
     if problem is not None:
         return Step(END, STOPPED, problem)
     if stands.reading in ("queued", "running"):
-        return Step(WAIT, WAITING, "the labels that it waited for have come, and it is judged once more")
+        return Step(WAIT, WAITING, run.words)
     if stands.reading:
         return Step(END, STOPPED, f"it was to be judged once more, and that job is {stands.reading}")
     labels = "; ".join(stands.labels)

@@ -31,7 +31,7 @@ class Awaiting:
         state: Of the version now: it changes when the gate has read once more.
         said: The gate's newest decision in a sentence.
         labels: Of each kind of label that it waits for, how many have come, in words.
-        enough: Whether they have all come.
+        enough: Whether all have come that people could be asked for.
         some: Whether any has.
         reading: State of the job that judges it once more; "" = none was asked for.
     """

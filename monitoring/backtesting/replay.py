@@ -10,7 +10,8 @@ from monitoring.backtesting.judging import Judged, Judging, judge
 from monitoring.backtesting.replayed_model import ReplayedModel, judge_rows, retrained
 from monitoring.backtesting.stream import UNLABELLED, Stream
 from monitoring.backtesting.trigger import Said, Seen, Trigger
-from monitoring.backtesting.waiting import Come, Labeller, Undecided, asked, come, has_enough
+from monitoring.backtesting.waiting import Labeller, Undecided, asked, come
+from monitoring.labelling.awaited import Awaited, are_enough
 from monitoring.watching.batch import Floats
 
 _DAY = np.timedelta64(1, "D")
@@ -177,7 +178,7 @@ class _Walk:
         self._undecided = replace(waits, asked_until=seen.now)
         stands = come(self._stream, waits, seen.now, random=self._rules.feedback_is_random)
         late = seen.now > waits.until
-        if has_enough(stands, waits.most_labels) or (late and any(one.labels for one in stands)):
+        if are_enough(stands, waits.most_labels) or (late and any(one.come for one in stands)):
             judged = self._judge_again(seen, waits)
             self._end_waiting(seen, waits, judged.words, promoted=judged.promoted)
         elif late:
@@ -221,6 +222,6 @@ class _Trained:
     judged: Judged
 
 
-def _given_up(waits: Undecided, stands: tuple[Come, ...]) -> str:
+def _given_up(waits: Undecided, stands: tuple[Awaited, ...]) -> str:
     labels = "; ".join(one.in_words() for one in stands)
     return f"Given up: until {moment(waits.until):%Y-%m-%d %H:%M} UTC {labels} came."

@@ -17,6 +17,7 @@ from monitoring.backtesting.champion_rows import champion_batch, moment
 from monitoring.backtesting.replayed_model import ReplayedModel
 from monitoring.backtesting.stream import JUDGE, ROLE_KEY, AskedFor, Rows, Stream, Truths
 from monitoring.backtesting.trigger import Seen
+from monitoring.labelling.awaited import Awaited
 from monitoring.labelling.requests import ANSWERED, ASKED, GATE, LabelRequest
 from monitoring.labelling.unasked import Unasked, serving
 from monitoring.labelling.waiting import CLASS, Waiting, attainable, came, wanted
@@ -56,22 +57,6 @@ class Undecided:
     most_labels: float = np.inf
 
 
-@dataclass(frozen=True)
-class Come:
-    """A need, and how many of its labels have come."""
-
-    need: LabelNeed
-    labels: int
-
-    @property
-    def enough(self) -> bool:
-        return self.labels >= self.need.labels
-
-    def in_words(self) -> str:
-        what = "any image" if self.need.group == "overall" else self.need.group.replace("=", " ")
-        return f"{self.labels} of {self.need.labels} labels of {what}, {self.need.scope}"
-
-
 def asked(stream: Stream, waits: Undecided, seen: Seen, labeller: Labeller | None) -> Stream:
     """The stream with the labels that people will give of what was answered since the last look."""
     if labeller is None:
@@ -90,24 +75,14 @@ def asked(stream: Stream, waits: Undecided, seen: Seen, labeller: Labeller | Non
     )
 
 
-def come(stream: Stream, waits: Undecided, now: np.datetime64, *, random: bool) -> tuple[Come, ...]:
+def come(stream: Stream, waits: Undecided, now: np.datetime64, *, random: bool) -> tuple[Awaited, ...]:
     """
     Of each need, what has come by now: labels that were asked for, and others by chance.
 
     random: Whether chance drew all that people hand in.
     """
     mine, beside = _requests(stream, waits, now), _unasked(stream, waits, now, random=random)
-    return tuple(Come(need, came(mine, waits.model.number, need) + serving(beside, need)) for need in waits.needs)
-
-
-def has_enough(stands: Sequence[Come], most_labels: float) -> bool:
-    """
-    Whether all has come that is worth waiting for: what people are asked for, and can give in time.
-
-    Without people to ask, nobody knows which labels will come by themselves, and each need is waited for.
-    """
-    needs = [one.need for one in stands]
-    return all(one.enough for one in stands if one.need in attainable(needs, most_labels))
+    return tuple(Awaited(need, came(mine, waits.model.number, need) + serving(beside, need)) for need in waits.needs)
 
 
 def _askable(stream: Stream, seen: Seen) -> Rows:

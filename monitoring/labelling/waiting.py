@@ -58,13 +58,11 @@ def waiting_version(registry: Registry, champion: int | None) -> ModelVersion | 
     return newest if needs_from_json(newest.gate) and has_reading_left(registry, newest) else None
 
 
-def has_reading_left(registry: Registry, version: ModelVersion) -> bool:
+def has_reading_left(registry: Registry, version: ModelVersion, planned: int = _MOST_READINGS) -> bool:
     """Whether the gate may read once more for a version beside the champion that it was compared with."""
     this = (_READING, version.onnx_sha256, version.parent_version)
     rows = Ledger(registry.engine).rows(_READINGS)
-    return sum((row.kind, row.facts.get("onnx_sha256"), row.facts.get("champion")) == this for row in rows) < (
-        _MOST_READINGS
-    )
+    return planned > sum((row.kind, row.facts.get("onnx_sha256"), row.facts.get("champion")) == this for row in rows)
 
 
 def waiting(version: ModelVersion, requests: Sequence[LabelRequest], most: float) -> Waiting:
@@ -73,8 +71,7 @@ def waiting(version: ModelVersion, requests: Sequence[LabelRequest], most: float
 
     most: Labels that people can give while it waits.
     """
-    mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version.version]
-    left = []
+    mine, left = _asked_for(requests, version.version), []
     for need in attainable(needs_from_json(version.gate), most):
         labels = need.labels - floor(sum(_worth(one, need) for one in mine) + _ROUNDED)
         if labels > 0:
@@ -113,8 +110,14 @@ def serves(request: LabelRequest, need: LabelNeed, *, answered: bool = False) ->
 
 def came(requests: Sequence[LabelRequest], version: int, need: LabelNeed) -> int:
     """How many labels for a need of the version have come; one that tells more than others counts for several."""
-    mine = [one for one in requests if one.stratum == GATE and _gate(one).get("version") == version]
+    mine = _asked_for(requests, version)
     return floor(sum(_worth(one, need, answered=True) for one in mine) + _ROUNDED)
+
+
+def _asked_for(requests: Sequence[LabelRequest], version: int) -> list[LabelRequest]:
+    """What was asked on the version's behalf; a picture that was asked about before judges no second time."""
+    found = [one for one in requests if one.stratum == GATE and one.same_as is None]
+    return [one for one in found if _gate(one).get("version") == version]
 
 
 def _worth(request: LabelRequest, need: LabelNeed, *, answered: bool = False) -> float:

@@ -240,15 +240,6 @@ def test_small_losses_do_not_add_up_past_the_anchor():
     assert decide(replace(given((candidate, champion)), anchor_old=worse), RULES).outcome == "reject"
 
 
-def test_a_candidate_that_is_surer_than_it_is_right_fails_on_calibration():
-    candidate, champion = pair(4_000, accuracy=0.9)
-
-    decision = decide(given((replace(candidate, confidence=np.full(4_000, 1.0)), champion)), RULES)
-
-    assert decision.outcome == "reject"
-    assert decision.objections[0].check == "calibration"
-
-
 def test_two_planned_readings_share_the_level_and_a_third_is_refused():
     told = given(pair(4_000))
 
@@ -402,6 +393,21 @@ def test_a_watched_group_is_told_with_how_many_more_labels_it_would_be_judged():
     assert decision.outcome == "promote"
     assert watched.needed is not None
     assert any(f"camera=C (judged with about {watched.needed} more old labels)" in note for note in decision.notes)
+
+
+def test_a_group_that_is_small_among_old_and_recent_images_is_told_once():
+    few = tuple({"camera": "C" if place < 40 else "A"} for place in range(4_000))
+    old, recent = (
+        (replace(candidate, metadata=few), replace(champion, metadata=few))
+        for candidate, champion in (pair(4_000), pair(4_000, name="recent"))
+    )
+
+    decision = decide(given(old, recent), RULES)
+
+    (told,) = [note for note in decision.notes if note.startswith("Too few images to judge")]
+    assert told.count("camera=C") == 1
+    assert "more old or" in told
+    assert "more recent labels)" in told
 
 
 def test_the_wrong_promotions_of_a_year_are_told():

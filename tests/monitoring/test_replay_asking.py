@@ -9,7 +9,8 @@ from models.gate_needs import LabelNeed
 from monitoring.backtesting.replayed_model import answers_of, first_model, retrained
 from monitoring.backtesting.stream import JUDGE, AskedFor
 from monitoring.backtesting.trigger import Seen
-from monitoring.backtesting.waiting import Come, Undecided, asked, has_enough
+from monitoring.backtesting.waiting import Undecided, asked
+from monitoring.labelling.awaited import Awaited, are_enough
 from tests.benchmarks.decisions_worlds import Change, quarter
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def test_what_people_could_not_give_in_time_is_waited_for_only_where_nobody_is_a
     in_time, too_many = LabelNeed("overall", "recent", 50), LabelNeed("overall", "old", 500)
     most = 10 * 14.0
 
-    assert has_enough((Come(in_time, 50), Come(too_many, 3)), most)
-    assert not has_enough((Come(in_time, 49), Come(too_many, 3)), most)
-    assert not has_enough((Come(in_time, 50), Come(too_many, 3)), np.inf)
-    assert not has_enough((Come(too_many, 3),), most)
+    assert are_enough((Awaited(in_time, 50), Awaited(too_many, 3)), most)
+    assert not are_enough((Awaited(in_time, 49), Awaited(too_many, 3)), most)
+    assert not are_enough((Awaited(in_time, 50), Awaited(too_many, 3)), np.inf)
+    assert not are_enough((Awaited(too_many, 3),), most)

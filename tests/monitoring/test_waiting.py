@@ -184,6 +184,18 @@ def test_what_was_asked_is_not_asked_again_and_what_proved_another_class_does_no
     assert left == {("class=duck", "recent"): 7, ("overall", "old"): 3}
 
 
+def test_a_picture_that_came_before_is_one_label_however_often_it_comes():
+    need = LabelNeed("class=duck", "recent", 10)
+    first = request(ANSWERED, "class=duck", "duck")
+    again = [replace(first, prediction_id=f"again {number}", same_as=first.prediction_id) for number in range(9)]
+
+    class Version:
+        version, gate = 2, undecided(need)
+
+    assert came([first, *again], 2, need) == 1
+    assert waiting(Version, [first, *again], most=280).needs[0].labels == 9
+
+
 def register(registry: Registry, folder, gate: dict, parent: int = 1):
     for file in ("model.onnx", "model.safetensors", "artifact.json"):
         folder.mkdir(exist_ok=True)

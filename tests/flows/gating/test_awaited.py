@@ -5,27 +5,20 @@ from datetime import timedelta
 
 import pytest
 
-from flows.gating.awaited import are_enough, awaited
+from flows.gating.awaited import awaited
 from infra.clock import now
 from models.gate_records import GateDecision
 from models.prediction import Label
-from tests.flows.gating.opinions import open_project
+from monitoring.labelling.awaited import are_enough
+from monitoring.labelling.waiting import most_labels
+from tests.flows.gating.opinions import STRICT, open_project
 from tests.flows.gating.test_gate_command import candidate_of, labelled, manifest
-
-SETTINGS = """\
-[data]
-manifest = "manifest.csv"
-near_duplicate_distance = 0
-[gate]
-overall_margin = 0.04
-class_margin = 0.06
-"""
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     def made(settings: str = ""):
-        place = open_project(tmp_path / "project", SETTINGS + settings)
+        place = open_project(tmp_path / "project", STRICT + settings)
         manifest(tmp_path / "project", wrong=(0.05, 0.05, 0.0))
         monkeypatch.chdir(tmp_path / "project")
         _, version = candidate_of(place, tmp_path, reason="harm")
@@ -87,6 +80,8 @@ def test_what_people_cannot_label_in_time_is_not_waited_for(project):
     hopeless = [replace(one.need, group="class=a", labels=5_000, different=None) for one in waits[:1]]
     come = [replace(one, come=one.need.labels) for one in waits if (one.need.different or one.need.labels) <= 280]
 
+    most = most_labels(place.settings)
     assert come
-    assert are_enough(place, [*come, *(replace(waits[0], need=one) for one in hopeless)])
-    assert not are_enough(place, [replace(one, come=one.need.labels - 1) for one in come])
+    assert most == 280
+    assert are_enough([*come, *(replace(waits[0], need=one) for one in hopeless)], most)
+    assert not are_enough([replace(one, come=one.need.labels - 1) for one in come], most)

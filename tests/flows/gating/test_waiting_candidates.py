@@ -18,25 +18,16 @@ from models import rollout_runs, rollouts
 from models.gate_needs import needs_from_json
 from models.gate_records import GateDecision
 from monitoring.labelling.waiting import waiting_version
-from tests.flows.gating.opinions import open_project, reader, registered
+from tests.flows.gating.opinions import STRICT, open_project, reader, registered
 from tests.flows.gating.test_gate_command import GREEN, RED, candidate_of, kedge, labelled, manifest
 from tests.flows.jobs.small_projects import worker
 
 BLUE = 2
-SETTINGS = """\
-[data]
-manifest = "manifest.csv"
-near_duplicate_distance = 0
-[gate]
-overall_margin = 0.04
-class_margin = 0.06
-[rollout]
-"""
 
 
 def project(tmp_path, monkeypatch, rollout="canary_predictions = 0\n"):
     """A project whose champion reads red, and whose candidate is undecided and on its way."""
-    place = open_project(tmp_path / "project", SETTINGS + rollout)
+    place = open_project(tmp_path / "project", STRICT + "[rollout]\n" + rollout)
     manifest(tmp_path / "project", wrong=(0.05, 0.05, 0.0))
     monkeypatch.chdir(tmp_path / "project")
     return place
@@ -108,7 +99,7 @@ def test_when_its_labels_have_come_it_is_judged_once_by_a_job_and_goes_on(place,
         ("judge", "second reading", {"version": 2, "rollout": 1})
     ]
     assert outcome.state == "done"
-    assert "cards:2 was judged once more, with the labels that it waited for: promote." in outcome.words
+    assert "cards:2 was judged once more, with the labels that have come: promote." in outcome.words
     # The gate has spoken; what callers see is the rollout's next concern, from its beginning.
     assert place.registry.version(2).state == "registered"
     assert (newest(place).stage, newest(place).facts.longer) == ("shadow", False)
@@ -172,6 +163,31 @@ def test_a_person_who_judges_it_by_hand_sends_it_on_and_no_job_follows(place, tm
 
     assert newest(place).stage == "shadow"
     assert jobs(place.engine) == ()
+
+
+def test_one_that_a_person_sends_out_waits_no_more_and_is_not_given_up(place, tmp_path):
+    sent_out(place, tmp_path)
+
+    begin_rollout(place, 2, reason="it is urgent", actor="ada")
+
+    before, after = reversed(rollout_runs.runs(place.engine, "cards"))
+    assert (before.stage, before.words, after.stage) == ("stopped", "begun anew by ada: it is urgent", "shadow")
+    assert place.registry.version(2).state == "registered"
+    assert [row.kind for row in place.ledger.rows("models")][-3:] == ["sent out", "shadow ended", "shadow started"]
+
+
+def test_what_is_on_its_way_to_the_callers_is_not_judged_again_and_begun_anew_only_by_name(place, tmp_path):
+    sent_out(place, tmp_path)
+    begin_rollout(place, 2, reason="it is urgent", actor="ada")
+
+    with pytest.raises(UserError, match="on its way to the callers"):
+        read_again(place, 2, anyway=True, actor="bob")
+    with pytest.raises(UserError, match="is on its way already: shadow"):
+        begin_rollout(place, 2, reason="at last", actor="bob")
+    begun = begin_rollout(place, 2, reason="at last", actor="bob", stage="promoting")
+
+    assert begun.promoted
+    assert place.registry.champions.current() == 2
 
 
 def test_while_another_job_is_open_it_waits_for_that_and_is_asked_for_afterwards(place, tmp_path):

@@ -61,7 +61,7 @@ def test_following_looks_after_it_until_it_is_over(place, kedge):
         (["start", "9"], 1, "cards has no version 9; there are: 1, 2."),
         (["start", "1"], 1, "cards:1 is the champion already; there is nothing to roll out."),
         (["start", "2", "--from", "moon"], 2, ""),
-        (["gallery"], 1, "No version has been a shadow yet."),
+        (["gallery"], 1, "No version answers as shadow"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_begun(place, kedge, arguments, code, words):
