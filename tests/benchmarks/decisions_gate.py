@@ -16,7 +16,7 @@ from tests.benchmarks.decisions_gate_different import different_rows
 from tests.benchmarks.decisions_gate_pairs import ARTIFACT, DISCORDANCE, RULES, World, at_least, at_most, pair, promoted
 from tests.benchmarks.monitoring_rows import Row, Section
 
-RUNS = 300
+RUNS = 1_000
 
 
 def uncorrected(world: World, margin: float, runs: int, seed: int) -> float:

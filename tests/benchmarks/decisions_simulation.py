@@ -59,7 +59,7 @@ def measure(measured: Measured, seeds: int) -> None:
 
 def _live(lived: Quarter, policy: str) -> Replayed:
     contender = CONTENDERS[policy]
-    rules = ReplayRules(_LOOK_EVERY, TRAINING_MINUTES, Judging(contender.judge), labeller=TenADay())
+    rules = ReplayRules(_LOOK_EVERY, TRAINING_MINUTES, Judging(contender.judge, contender.rules), labeller=TenADay())
     return replay(lived.stream, first_model(lived.stream, lived.profile), contender.begin(), rules)
 
 
@@ -118,7 +118,8 @@ def _told(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         "without a gate needs none of them."
     )
     who = (
-        f"*{OURS}* is as its settings are by default, with its gate. "
+        f"*{OURS}* is as its settings are by default, with its gate; beside it, one that may lose 5 points on old "
+        "images (gate.overall_margin) instead of 2. "
         "With a *guard* it lets through what is not surely worse. The others promote whatever they train: that is how "
         "time, amount, drift and performance triggers (the kinds of Modyn) work."
     )
