@@ -152,7 +152,8 @@ app.command()(commands_training.retrain)
 @app.command()
 def up() -> None:
     """
-    Start everything: Prefect, the service, the shipper, the console and the runner; Ctrl-C stops it all.
+    Start everything: Prefect, the service, the shipper, the console, the runner and the painter of Evidently's pages,
+    which are served too; Ctrl-C stops it all.
 
     Example: kedge up
     """

@@ -56,7 +56,8 @@ def cancel(job_id: _Id) -> None:
     """
     Stop a job wherever it runs; its processor is free within ten seconds, and it is not begun again.
 
-    A version that has been registered stays; a rollout that has begun goes on: `kedge rollout stop` ends that.
+    A version that has been registered stays; a rollout that has begun goes on: `kedge rollout stop` ends that. A
+    candidate that was to be judged once more is given up with that job.
 
     Example: kedge jobs cancel 4f2a9c
     """

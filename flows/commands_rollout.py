@@ -29,7 +29,8 @@ def rollout(
     as_json: Json = False,
 ) -> None:
     """
-    Show which versions are on their way to the callers: shadow, canary, everybody, probation; and what guards them.
+    Show which versions are on their way to the callers: waiting for labels, shadow, canary, everybody, probation; and
+    what guards them.
 
     A candidate that passes the gate sets out by itself, and what disappoints comes back by itself.
 

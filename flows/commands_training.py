@@ -225,7 +225,13 @@ def retrain(
         place = terminal.place()
         job = retraining.queue_retrain(place, reason, forecast=forecast)
         call_for_retrain(place.settings, job.id)
-        terminal.out.print(f"Job {job.id} is {job.state}; `kedge status` shows how it goes.", highlight=False)
+        if as_json:
+            terminal.show_json(job)
+            return
+        words = f"Job {job.id} is {job.state}; `kedge jobs show {job.id}` shows how it goes."
+        if job.reason != reason:
+            words += f" It was asked for before, for {job.reason}, and there is one at a time: this wish adds nothing."
+        terminal.out.print(words, highlight=False, markup=False, soft_wrap=True)
         return
     _train(lambda place, teller: retraining.retrain_here(place, reason, teller, forecast=forecast), as_json=as_json)
 

@@ -87,7 +87,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
         )
     if comparison.overall.disagreements:
         parts = [
-            f"{one.champion_label} → {one.trial_label} {one.predictions}" for one in comparison.overall.disagreements
+            f"{one.champion_label} → {one.trial_label}: {one.predictions}" for one in comparison.overall.disagreements
         ]
         yield Text(f"Where they part (champion → {alias}): {' · '.join(parts)}")
     if comparison.left_out:

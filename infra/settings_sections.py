@@ -196,7 +196,11 @@ class RetentionSettings:
     )
     image_sample: float = _field(0.02, "share of the older images without a label that stays, 0..1", least=0, most=1)
     most_images_gb: float = _field(100.0, "gigabytes of images; beyond them the least needed go first", least=0.001)
-    cron: str = _field("30 3 * * *", 'when the tables are tidied, in UTC: "30 3 * * *" = daily at 3:30; "" = never')
+    cron: str = _field(
+        "30 3 * * *",
+        'when tables are tidied, the ledger is exported and bias audited, in UTC: "30 3 * * *" = daily at 3:30; '
+        '"" = never',
+    )
 
 
 @dataclass(frozen=True)
@@ -254,11 +258,17 @@ class TriggerSettings:
     )
     new_labels: int = _field(0, "labels: so many new ones that can train ask for a retrain; 0 = never", least=0)
     least_fresh_labels: int = _field(
-        100, "labels that came after the champion's training before anything retrains", least=1
+        100,
+        "labels that came after the champion's training, or a refused candidate's, before anything retrains",
+        least=1,
     )
     least_labels_in_changed_region: int = _field(50, "of these, labels from where the change is", least=0)
     least_fresh_labels_per_class: int = _field(0, "of these, of each class that production shows", least=0)
-    cooldown_minutes: float = _field(60.0, "minutes between the end of one retrain and the start of the next", least=0)
+    cooldown_minutes: float = _field(
+        60.0,
+        "minutes between the end of one retrain and the start of the next; doubles with failures in a row, up to a day",
+        least=0,
+    )
     most_per_week: int = _field(0, "retrains in any seven days; 0 = any", least=0)
     training_minutes_per_month: float = _field(0.0, "minutes of training in any thirty days; 0 = any", least=0)
     quiet_hours: str = _field("", 'when nothing is to start by itself, in UTC: "22:00-06:00"; "" = never quiet')
@@ -280,7 +290,8 @@ class RolloutSettings:
     canary_share: float = _field(0.1, "that share, over 0 and up to 1", least=0.001, most=1)
     most_stage_minutes: float = _field(
         1440.0,
-        "minutes from the first image until a shadow or canary goes on with 30 answers, or ends",
+        "minutes from the first image until a shadow or canary goes on with 30 answers, or ends; a candidate that "
+        "waits for labels waits 14 times as long",
         least=0.01,
     )
     least_agreement: float = _field(

@@ -208,7 +208,7 @@ def _words(
 ) -> list[str]:
     largest = sorted(shares, key=lambda one: -abs(one.window - one.reference))[:3]
     moved = "; ".join(
-        f"{one.name} {one.reference:.0%} → {one.window:.0%} ({one.low:.0%} to {one.high:.0%})" for one in largest
+        f"{one.name}: {one.reference:.0%} → {one.window:.0%} ({one.low:.0%} to {one.high:.0%})" for one in largest
     )
     smallest = min(p_values["outputs, adjusted"], p_values["embedding, adjusted"])
     if kind == NONE:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -131,17 +130,6 @@ def members(rows: LabelledRows, column: str) -> list[tuple[str, NDArray[np.bool_
     """Each value of a metadata column with the rows that have it; rows without the column belong to none."""
     values = np.array([row.get(column, "") for row in rows.metadata], dtype=object)
     return [(str(value), values == value) for value in sorted(set(values) - {""})]
-
-
-def intersections(rows: LabelledRows, columns: Sequence[str]) -> list[tuple[str, str, NDArray[np.bool_]]]:
-    """Each pair of values of two columns that occurs: columns, values, and the rows that have both."""
-    found = []
-    for first, second in combinations(columns, 2):
-        for one, member in members(rows, first):
-            for other, also in members(rows, second):
-                if (member & also).any():
-                    found.append((f"{first} x {second}", f"{one} x {other}", member & also))
-    return found
 
 
 def labelled_rows(frame: pl.DataFrame, model_version: int | None = None) -> LabelledRows:

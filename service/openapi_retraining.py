@@ -43,7 +43,8 @@ def _ask() -> dict[str, Any]:
         "operationId": "request_retrain",
         "summary": "Ask for a retrain",
         "description": "The watcher's next look answers. What holds a retrain back holds this one back too, except for "
-        "quiet hours; the same wish from several is one job.",
+        "quiet hours and a candidate that waits for labels, which the new one replaces; the same wish from several is "
+        "one job.",
         "x-example": _EXAMPLE,
         "requestBody": {"required": True, "content": {"application/json": {"schema": ref("RetrainWish")}}},
     }

@@ -50,6 +50,9 @@ def add(
     if queue:
         job = queue_wider(place, names, terminal.person())
         call_for_retrain(place.settings, job.id)
+        if as_json:
+            terminal.show_json(job)
+            return
         terminal.out.print(f"Job {job.id} is queued for {REASON}; `kedge jobs` shows how it goes.", highlight=False)
         return
     with on_terminal(Console(stderr=True), place.settings.train.budget_minutes) as teller:

@@ -28,7 +28,7 @@ _NAMED = 5
 
 
 def constraints(given: PolicyInput, rules: PolicyRules, fired: tuple[str, ...]) -> tuple[ConstraintAnswer, ...]:
-    """Every constraint's answer; where a person or a program asks, only quiet hours do not count."""
+    """Every constraint's answer; where somebody asks, quiet hours and a candidate that waits do not count."""
     return (
         _broken_input(given),
         _open_job(given),

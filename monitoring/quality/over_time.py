@@ -12,7 +12,6 @@ from monitoring.quality.timed import Moments, TimedAnswers, moment
 
 PREDICTED, LABELLED = "predicted", "labelled"
 _MOST_PERIODS = 1_000
-_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_the_words_name_the_classes_that_moved_most(profile):
     report = identify(profile, drawn(500, MANY_OWLS, seed=3)[0])
 
     assert report.words[0].startswith("Label shift: the classes come in another mix")
-    assert "owl 2" in report.words[0]
+    assert "owl: 2" in report.words[0]
     assert report.to_json()["classes"][2]["name"] == "owl"
 
 
