@@ -12,6 +12,7 @@ from flows.workplace import Workplace, open_workplace
 from infra.clock import new_id, now
 from models.prediction import Label, Prediction
 from monitoring.prediction_log import image_key
+from tests.flows.fixed_roles import fix_roles
 from tests.service.cards import CLASSES, write_candidate
 
 COLOURS = {"dark": (30, 30, 30), "light": (220, 220, 220), "red": (200, 40, 40)}
@@ -49,7 +50,7 @@ def project(folder: Path, each: int = 40, settings: str = "", data: str = "") ->
             rows.append(f"{name},{label}")
     (folder / "manifest.csv").write_text("\n".join(rows))
     (folder / "kedge.toml").write_text(SETTINGS.replace("[data]\n", f"[data]\n{data}") + settings)
-    return open_workplace(folder)
+    return fix_roles(open_workplace(folder))
 
 
 def version(place: Workplace, sharpness: float, *, state: str = "registered", accuracy: float = 1.0) -> int:

@@ -19,6 +19,7 @@ from infra.clock import new_id, now
 from infra.errors import UserError
 from models.prediction import Label, Prediction
 from monitoring.prediction_log import image_key
+from tests.flows.fixed_roles import fix_roles
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def place(tmp_path: Path) -> Workplace:
         rows.append(f"{name},{'cat' if index % 2 else 'dog'},A")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     (tmp_path / "kedge.toml").write_text('[data]\nmanifest = "manifest.csv"\n[train]\nreplay_images = 20\n')
-    return open_workplace(tmp_path)
+    return fix_roles(open_workplace(tmp_path))
 
 
 def picture(seed: int) -> bytes:

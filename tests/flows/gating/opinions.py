@@ -15,9 +15,9 @@ from PIL import Image
 
 from flows.collecting.snapshot import Snapshot
 from flows.workplace import Workplace, open_workplace
-from infra.secret_keys import secret_key
 from models.examples import Example
 from models.registry import ModelVersion
+from tests.flows.fixed_roles import fix_roles
 from tests.hand_made import keep_artifact
 
 # Margins that some hundreds of cards can rule out.
@@ -30,7 +30,6 @@ overall_margin = 0.04
 class_margin = 0.06
 """
 TWO, THREE = ("dark", "light"), ("dark", "grey", "light")
-ROLE_KEY = b"0123456789abcdef"
 _LEVELS = {"dark": 0, "grey": 128, "light": 255}
 _SIZE = 8
 
@@ -94,10 +93,7 @@ def judged_on(old: Sequence[Example], recent: Sequence[Example] = (), classes: S
 def open_project(folder: Path, settings: str = "") -> Workplace:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kedge.toml").write_text(f'[project]\nname = "cards"\n{settings}')
-    place = open_workplace(folder)
-    # Or one run in thirty would draw roles that leave a class none to select.
-    secret_key(place.engine, "roles", lambda: ROLE_KEY)
-    return place
+    return fix_roles(open_workplace(folder))
 
 
 def registered(place: Workplace, candidate: Path, *, promoted: bool = True, **facts: object) -> ModelVersion:
