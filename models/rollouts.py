@@ -40,6 +40,8 @@ def start(engine: sa.Engine, name: str, alias: str, version: int, *, share: floa
     """
     Put a version on trial, or give it another share; it replaces the alias's version of before.
 
+    What is on trial so already goes on, and nothing is written: two processes that set out at once leave one row.
+
     Raises:
         UserError: there is no such version, it is the champion, or the share is not over 0 and up to 1.
     """
@@ -47,6 +49,9 @@ def start(engine: sa.Engine, name: str, alias: str, version: int, *, share: floa
         raise UserError(f"The {alias}'s share should be over 0 and up to 1; found {share:g}.")
     with writing(engine) as connection:
         _check(connection, name, alias, version)
+        for there in running_within(connection, name):
+            if (there.alias, there.version, there.share) == (alias, version, share):
+                return there
         return _move(connection, name, alias, version, share, actor, reason)
 
 

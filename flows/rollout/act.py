@@ -141,7 +141,7 @@ def _told(place: Workplace, run: RolloutRun, seen: Observed, step: Step) -> Roll
 
 
 def _begin_trial(place: Workplace, run: RolloutRun, rules: RolloutRules) -> RolloutRun | None:
-    """Put it on trial everywhere; what was on trial before of this rollout, and broken off, is begun anew."""
+    """Put it on trial everywhere; what was on trial before of this rollout, and broken off, goes on."""
     reason = f"rollout {run.sequence}: {run.words}"
     share = rules.canary_share if run.stage == CANARY else 1.0
     try:

@@ -250,6 +250,21 @@ def test_somebody_elses_later_trial_is_not_ended(place):
     assert on_trial(place) == [("canary", 3)]
 
 
+def test_two_processes_that_put_a_version_on_trial_at_once_leave_one_row(place):
+    report(place, canary_version=2)
+    both = [threading.Thread(target=start, args=(place,)) for _ in range(2)]
+
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+
+    assert [row.kind for row in place.ledger.rows("models")].count("canary started") == 1
+    (trial,) = rollouts.running(place.engine, "cards")
+    assert start(place).rollout == trial
+    assert rollouts.start(place.engine, "cards", "canary", 2, share=0.1, actor="ada", reason="less").share == 0.1
+
+
 def test_a_worker_that_holds_on_is_named_and_the_trial_is_over(place):
     start(place)
     report(place, canary_version=2)
