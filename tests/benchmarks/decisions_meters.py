@@ -31,7 +31,7 @@ from tests.meters import PROJECT, place
 _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "build" / "bench-decisions"
 _LABELLED, _BATCH, _NEW, _MEASURED = 0.5, 50, 40, 300
-_PATIENCE_S, _TRAIN_S, _PAUSE_S = 2_400.0, 3_600.0, 5.0
+_PATIENCE_S, _TRAIN_S, _PAUSE_S = 1_800.0, 3_600.0, 5.0
 _MOST_ROWS = 10_000
 _TITLE = "Three arrivals of meters, unattended"
 _HOW = (
