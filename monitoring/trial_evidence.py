@@ -14,6 +14,7 @@ from monitoring.log.kin import kin_of
 from monitoring.log.trials import answer_rows, shadow_rows
 from monitoring.prediction_log import PredictionLog
 from monitoring.reference.profile import ReferenceProfile
+from monitoring.trial_agreement import Agreement, agreements
 from monitoring.trial_guards import (
     guard_of_answers,
     guard_of_confidence,
@@ -26,18 +27,6 @@ _ONE_SIDED_95 = 0.90
 _MOST_PREDECESSOR = 300
 # So old an answer is not missing because it is still on its way to the tables.
 _SHIPPED = timedelta(seconds=10)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often shadow and champion answered alike, overall or in one subgroup, with its 95 % interval, 0..1."""
-
-    title: str
-    images: int
-    value: float | None
-    low: float | None
-    high: float | None
-    few: bool
 
 
 @dataclass(frozen=True)
@@ -116,16 +105,16 @@ def shadow_evidence(log: PredictionLog, beside: Beside) -> TrialEvidence:
     compared = compare_shadow(rows, beside.champion, beside.version, beside.subgroups)
     known = _labelled(rows, beside)
     known = known.filter(pl.col("champion_version") == beside.champion) if known.height else known
-    differences = []
+    differences, by_labels = [], None
     if known.height:
+        by_labels = compare_shadow(known, beside.champion, beside.version, beside.subgroups)
         truth = known["true_label"]
         differences = (
             (known["champion_label"] == truth).cast(pl.Int64) - (known["label"] == truth).cast(pl.Int64)
         ).to_list()
     guards = (guard_of_errors(differences, "as shadow"),)
-    agreements = tuple(_agreement(group) for group in (compared.overall, *compared.groups))
     expected = _answered(log, beside, beside.share)
-    return _evidence(compared.overall, expected, known.height, agreements, guards)
+    return _evidence(compared.overall, expected, known.height, agreements(compared, by_labels), guards)
 
 
 def canary_evidence(log: PredictionLog, beside: Beside) -> TrialEvidence:
@@ -235,7 +224,7 @@ def _evidence(
     overall: GroupComparison,
     expected: float,
     labelled: int,
-    agreements: tuple[Agreement, ...],
+    alike: tuple[Agreement, ...],
     guards: tuple[Guard, ...],
 ) -> TrialEvidence:
     return TrialEvidence(
@@ -246,12 +235,6 @@ def _evidence(
         trial_ms=overall.trial.forward_ms_median,
         few=overall.few,
         labelled=labelled,
-        agreements=agreements,
+        agreements=alike,
         guards=guards,
     )
-
-
-def _agreement(group: GroupComparison) -> Agreement:
-    alike = group.agreement
-    found = (None, None, None) if alike is None else (alike.value, alike.low, alike.high)
-    return Agreement(group.title, group.trial.predictions, *found, few=group.few)

@@ -71,7 +71,8 @@ def _waiting(run: RolloutRun, observed: Observed, rules: RolloutRules) -> Step:
         return _read(as_shadow, stands, observed, rules)
     if observed.share is None and has_trial(run, rules):
         return Step(END, STOPPED, "its shadow was ended by hand, and so it waits no more")
-    seen = observed.trial
+    # That it parts from the champion says nothing yet: labels are on their way, and no caller meets its answers.
+    seen = None if observed.trial is None else replace(observed.trial, agreements=())
     problem = _refused(run, observed) or (None if seen is None else problem_of(as_shadow, seen, rules, whole=False))
     if problem is not None:
         return Step(END, STOPPED, problem)

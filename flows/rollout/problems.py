@@ -38,9 +38,13 @@ def _slow(run: RolloutRun, seen: TrialEvidence, rules: RolloutRules) -> str | No
 
 
 def _apart(run: RolloutRun, seen: TrialEvidence, rules: RolloutRules, *, whole: bool) -> str | None:
-    """Where a shadow agrees too seldom: as soon as that is sure, and at the end in what was counted."""
+    """
+    Where a shadow agrees too seldom: as soon as that is sure, and at the end in what was counted.
+
+    Where labels say that it is right and the champion wrong, parting is what it was made for.
+    """
     for group in seen.agreements:
-        floor = agreement_floor(run, rules, group.title)
+        floor = max(0.0, agreement_floor(run, rules, group.title) - group.repaired)
         sure = group.high is not None and group.high < floor
         counted = whole and group.value is not None and group.value < floor
         if not group.few and (sure or counted) and group.value is not None:

@@ -148,6 +148,29 @@ def test_a_shadow_that_answers_otherwise_stops_and_nobody_met_it(place, answers)
     assert [row.kind for row in place.ledger.rows("rollouts")][-2:] == ["closing", "stopped"]
 
 
+def test_a_shadow_that_answers_otherwise_and_by_its_labels_rightly_goes_on(place, answers):
+    begun(place)
+    answers.label(answers.shadow(40, theirs="light", ours="dark")[:20], "dark")
+
+    advance_rollouts(place)
+
+    assert stage(place) == "canary"
+
+
+def test_labels_that_people_volunteer_explain_no_disagreement(tmp_path):
+    place = cards(tmp_path, STAGES)
+    path = place.settings.root / "kedge.toml"
+    path.write_text(path.read_text().replace("feedback_is_random = true", "feedback_is_random = false"))
+    place = open_workplace(place.settings.root)
+    begun(place)
+    answers = Answers(place)
+    answers.label(answers.shadow(40, theirs="light", ours="dark")[:20], "dark")
+
+    advance_rollouts(place)
+
+    assert stage(place) == "stopped"
+
+
 def test_a_canary_whose_labelled_answers_are_wrong_stops_before_it_has_all_its_answers(tmp_path):
     place = cards(tmp_path, "shadow_predictions = 0\ncanary_predictions = 500\ncanary_share = 0.5\n")
     answers = Answers(place)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flows.rollout.plan import REFUSAL_PATIENCE, advance, after_promotion, first_stage, heard
-from flows.rollout.records import END, MOVE, PROMOTE, WAIT, Observed, rules_of
+from flows.rollout.records import END, MOVE, PROMOTE, WAIT, Awaiting, Observed, rules_of
 from infra.clock import now
 from infra.settings_sections import RolloutSettings
 from models.rollout_runs import (
@@ -18,11 +18,13 @@ from models.rollout_runs import (
     ROLLED_BACK,
     SHADOW,
     STOPPED,
+    WAITING,
     RolloutRun,
     RunFacts,
 )
 from monitoring.guards import Guard
-from monitoring.trial_evidence import Agreement, ProbationEvidence, TrialEvidence
+from monitoring.trial_agreement import Agreement
+from monitoring.trial_evidence import ProbationEvidence, TrialEvidence
 
 BEGUN = now()
 RULES = rules_of(RolloutSettings(shadow_predictions=200, canary_predictions=100, most_stage_minutes=60))
@@ -126,6 +128,22 @@ def test_a_subgroup_in_which_they_part_stops_it_where_it_is_large_enough():
 
     assert step(run(), seen(trial=trial(200, agreements=(whole, camera)))) == (END, STOPPED)
     assert step(run(), seen(trial=trial(200, agreements=(whole, replace(camera, few=True))))) == (MOVE, CANARY)
+
+
+def test_where_labels_say_that_it_repairs_what_the_champion_gets_wrong_it_may_part_from_it():
+    display = Agreement("display=lcd", 36, 0.22, 0.12, 0.38, few=False, repaired=0.45)
+    whole = trial(200).agreements[0]
+
+    assert step(run(), seen(trial=trial(200, agreements=(whole, display)))) == (MOVE, CANARY)
+    unsure = replace(display, repaired=0.2)
+    assert step(run(), seen(trial=trial(200, agreements=(whole, unsure)))) == (END, STOPPED)
+
+
+def test_one_that_waits_for_labels_may_part_from_the_champion_until_they_have_come():
+    waits = Awaiting(state="waiting", labels=("3 of 40 labels of any image, recent",), some=True)
+
+    assert step(run(WAITING), seen(awaiting=waits, trial=trial(60, agreement=0.1))) == (WAIT, WAITING)
+    assert step(run(WAITING), seen(awaiting=waits, trial=trial(60, guards=(TRIPPED,)))) == (END, STOPPED)
 
 
 def test_a_candidate_that_was_proven_better_may_part_from_the_champion_as_often():
