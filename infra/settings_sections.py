@@ -296,7 +296,8 @@ class RolloutSettings:
     )
     least_agreement: float = _field(
         0.5,
-        "share of a shadow's answers that agree with the champion's, below which a person has to decide",
+        "share of a shadow's answers that agree with the champion's, below which a person has to decide; less is asked "
+        "where it is shown to be right and the champion wrong",
         least=0,
         most=1,
     )
