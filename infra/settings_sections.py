@@ -141,7 +141,9 @@ class TrainSettings:
     )
     device: str = _field("auto", "where to train", choices=("auto", "cpu", "cuda"))
     devices: int = _field(1, "how many GPUs, each a process", least=1)
-    precision: str = _field("auto", "auto = bf16 on a GPU that can", choices=("auto", "fp32", "bf16"))
+    precision: str = _field(
+        "auto", "auto = bf16 on a GPU that can; a CPU computes in fp32", choices=("auto", "fp32", "bf16")
+    )
     compile: str = _field(
         "auto", "torch.compile; auto = on a GPU, where it proves faster", choices=("auto", "on", "off")
     )

@@ -17,6 +17,7 @@ from models.training.epochs import Workbench
 from models.training.freezing import build_optimizer, has_batch_norm
 from models.training.frozen.pooled_features import head_factor
 from models.training.plan import TrainingPlan, read_plan
+from models.training.precision import unheeded
 from models.training.progress import EpochProgress, remark
 from models.training.run_folder import RunExample, read_examples
 from models.training.stages import Circumstances, Stage, automatic_rate, plan_stages
@@ -73,8 +74,9 @@ def _prepared(run_dir: Path, plan: TrainingPlan, ranks: Ranks, device: torch.dev
         torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)  # a new head starts from these
     start = starting_network(plan, run_dir)
-    if start.remark and ranks.first:
-        remark(run_dir / "progress.jsonl", start.remark)
+    for words in (start.remark, unheeded(plan, device)):
+        if words and ranks.first:
+            remark(run_dir / "progress.jsonl", words)
     # One decodes; the others find it done.
     ranks.told(lambda: decoded_pixels(run_dir, examples, start.preprocessing)[1])
     pixels, data = decoded_pixels(run_dir, examples, start.preprocessing)

@@ -50,7 +50,7 @@ class TrainingPlan:
         batch_images: in one update of the weights; 0 = chosen by the number of images.
         micro_batch_images: in one forward pass, their gradients added up; 0 = the whole batch.
         learning_rate: of the head; lower groups get less. 0 = by the kind of network.
-        precision: auto (bf16 where a GPU can), fp32 or bf16.
+        precision: auto (bf16 where a GPU can), fp32 or bf16; a CPU computes in fp32.
         compile: torch.compile: auto (on a GPU, where it proves faster), on or off.
         dropout: before the head, 0..1; 0 = the network's own.
         drop_path: share of residual branches left out, 0..1; 0 = the network's own.

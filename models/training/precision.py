@@ -1,4 +1,4 @@
-"""How the network is run: in bf16 where the device can, and compiled where that proves faster."""
+"""How the network is run: in bf16 where a GPU can, and compiled where that proves faster."""
 
 import time
 from collections.abc import Callable
@@ -15,15 +15,30 @@ _CLEARLY_FASTER = 0.95
 
 
 def autocast(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[Any]:
-    """
-    bf16 for matrix products and convolutions where the plan and the device want it; needs no gradient scaler.
+    """bf16 for matrix products and convolutions where `in_bf16`; needs no gradient scaler."""
+    return torch.autocast(device.type, torch.bfloat16) if in_bf16(plan, device) else nullcontext()
 
-    On a CPU only where the plan says so: few have the instructions, and fp32 resumes to the bit.
+
+def in_bf16(plan: TrainingPlan, device: torch.device) -> bool:
     """
-    wanted = plan.precision == "bf16" or (
-        plan.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    Whether the plan wants bf16 and the device can be trusted with it.
+
+    Never on a CPU: where a feature map has one pixel, oneDNN 3.12 leaves parts of a strided convolution's gradient
+    unwritten, so that they hold whatever the memory held before.
+    """
+    if device.type != "cuda" or plan.precision == "fp32":
+        return False
+    return plan.precision == "bf16" or torch.cuda.is_bf16_supported()
+
+
+def unheeded(plan: TrainingPlan, device: torch.device) -> str:
+    """What people should know where the plan insists on bf16 in vain, or ""."""
+    if plan.precision != "bf16" or in_bf16(plan, device):
+        return ""
+    return (
+        'train.precision = "bf16" was left out: on a CPU its gradients cannot be trusted, so this job computes in '
+        'fp32; "auto" takes bf16 on a GPU alone.'
     )
-    return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 
 def compiled(

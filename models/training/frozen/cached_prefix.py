@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.training.frozen.prefix_cache import Shelf, digest_of, fill, fingerprints, key_of
 from models.training.plan import TrainingPlan
-from models.training.precision import autocast
+from models.training.precision import autocast, in_bf16
 from models.training.varied.augmentation import PRESETS
 from models.training.whole_network import Forward, LabelledPixels, WholeNetwork, pieces
 
@@ -193,7 +193,7 @@ def _circumstances(network: WholeNetwork, encoder: Encoder, view: int, seed: int
         "options": dict(plan.options),
         "preprocessing": network.preprocessing.to_json(),
         "device": network.device.type,
-        "bf16": _in_bf16(network),
+        "bf16": in_bf16(network.plan, network.device),
         "kept as": str(_kept_as(network)),
         "varied": varied if view else {},
     }
@@ -201,11 +201,7 @@ def _circumstances(network: WholeNetwork, encoder: Encoder, view: int, seed: int
 
 def _kept_as(network: WholeNetwork) -> torch.dtype:
     """Activations that were computed in bf16 are not worth four bytes."""
-    return torch.bfloat16 if _in_bf16(network) else torch.float32
-
-
-def _in_bf16(network: WholeNetwork) -> bool:
-    return isinstance(autocast(network.plan, network.device), torch.autocast)
+    return torch.bfloat16 if in_bf16(network.plan, network.device) else torch.float32
 
 
 def _placed(kept: Tensor, device: torch.device) -> Tensor:
