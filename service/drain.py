@@ -23,12 +23,15 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Refusal, error_response
+from service.newcomers import keep_newcomers_out
 
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _READINESS = ("/readyz", "/v2/health/ready")
 _ALWAYS_ANSWERED = ("/livez", "/v2/health/live", "/metrics")
+# Longer than a handshake takes around the world.
+_HANDSHAKE_S = 0.25
 # A request that was on its way when the door closed is here by now.
 _LINGER_S = 0.5
 # For who was let in and is silent: a caller of the last moment, or one who keeps a connection and was not asked to
@@ -176,14 +179,12 @@ def _any_unheard(server: uvicorn.Server) -> bool:
 
 
 async def _stop_listening(server: uvicorn.Server) -> None:
-    """Close the listening sockets; connections that wait in a queue of our own are taken in first."""
+    """Close the listening sockets; who is on the way into a queue of our own is taken in first."""
     listeners = getattr(server, "servers", [])
     for own in [sock for listener in listeners for sock in listener.sockets if _is_own(server, sock)]:
         with socket.socket(fileno=os.dup(own.fileno())) as handle:
-            handle.listen(0)
-    # The loop looks at its sockets once, takes in who waits, and comes back here.
-    for _ in range(3):
-        await asyncio.sleep(0)
+            keep_newcomers_out(handle)
+    await asyncio.sleep(_HANDSHAKE_S)
     for listener in listeners:
         listener.close()
 
