@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 
 from infra.errors import UserError
@@ -43,6 +44,7 @@ def chosen_size(backbone: str, examples: Sequence[Example], read: Callable[[Exam
     return InputSize(pixels, words + "--image-size or model.image_size overrules.")
 
 
+@cache
 def _own_input(backbone: str) -> OwnInput:
     # A process of its own: the network's library would stay in this one's memory for as long as it trains.
     done = subprocess.run(
