@@ -66,6 +66,7 @@ def test_the_parts_give_what_the_whole_gives(name):
     assert_parts_give_the_whole(name, 1, 2, 3)
 
 
+# All depths of so many networks take minutes; here each network has one of them, and each depth a third of them.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "depth"), [(name, 1 + number % 3) for number, name in enumerate(OTHERS)])
 def test_the_parts_of_less_common_networks_give_what_the_whole_gives(name, depth):
